@@ -41,6 +41,11 @@ def _draw() -> None:
         _random_parts.append(f"{digits[at + 1 : at + 4]}{variant}{digits[at + 4 : at + 19]}")
 
 
+def has_time(request_id: str) -> bool:
+    """Whether an ID begins with its time; such IDs are in the order of their times."""
+    return _WITH_TIME.fullmatch(request_id) is not None
+
+
 def time_of(request_id: str) -> float | None:
     """When an ID was created, in seconds since the epoch; None for IDs of callers."""
-    return int(request_id[:12], 16) / 1000 if _WITH_TIME.fullmatch(request_id) else None
+    return int(request_id[:12], 16) / 1000 if has_time(request_id) else None

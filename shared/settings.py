@@ -7,9 +7,9 @@ The defaults keep everything inside the clone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import startup
@@ -21,6 +21,10 @@ LogFormat = Literal["auto", "json", "text"]
 def default_log_url(folder: Path) -> str:
     """URL of the prediction log in a folder, where PREDICTION_LOG_URL is not set."""
     return f"sqlite:///{folder / 'predictions.db'}"
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
 
 
 class InvalidSettingError(Exception):
@@ -178,7 +182,8 @@ class ServingSettings(_Environment):
         threads: number of threads of a model call.
         drain_seconds: how long a stopping service still accepts requests.
         monitoring: whether predictions are counted and logged.
-        retention_days: how long predictions and their labels are kept.
+        retention_days: how long predictions and their labels are kept, instead of as the model's
+            configuration says.
         spool_bytes: largest size of the files in which predictions wait while the log is down.
         environment: name of the deployment, for the prediction log; empty: none is logged.
         api_keys: valid keys, as written by `make api-key`, separated by spaces; empty: no key is
@@ -201,7 +206,7 @@ class ServingSettings(_Environment):
     threads: int = Field(1, gt=0)
     drain_seconds: float = Field(0.5, ge=0)
     monitoring: bool = True
-    retention_days: float = Field(90.0, gt=0)
+    retention_days: Annotated[float | None, BeforeValidator(_none_if_empty)] = Field(None, gt=0)
     spool_bytes: int = Field(256 * 2**20, ge=0)
     environment: str = Field("", max_length=64)
     api_keys: str = ""

@@ -176,8 +176,11 @@ def bins_of(name: str, profile: Profile, spec: ModelSpec) -> list[str]:
 
 def _unwatched(spec: ModelSpec, profiles: Mapping[str, Any]) -> dict[str, str]:
     reasons = {}
-    for name in (*spec.monitored_names, PREDICTION):
-        if name not in profiles:
+    logged = [item.logged for item in spec.monitored_inputs]
+    for name, is_logged in zip((*spec.monitored_names, PREDICTION), (*logged, True)):
+        if not is_logged:
+            reasons[name] = "the prediction log leaves it out, as the contract says"
+        elif name not in profiles:
             reasons[name] = "it has no profile: dates always move forward, and that is not drift"
         elif profiles[name].get(SEASONAL):
             reasons[name] = "it depends on time in training: a new season would look like drift"

@@ -46,6 +46,8 @@ class Contracts:
         inputs: dict[str, Kind] = {}
         for spec in (*self.by_version.values(), self.champion):
             for name, item in zip(input_columns(spec), spec.monitored_inputs):
+                if not item.logged:
+                    continue
                 kind = _kind_of(item)
                 inputs[name] = kind if inputs.get(name, kind) == kind else "string"
         return {**_BEFORE, **inputs, **_after(bool(self.champion.classes))}
@@ -173,6 +175,7 @@ def _columns_of(
     inputs = {
         name: _input_values(item, values)
         for name, item, values in zip(input_columns(spec), spec.monitored_inputs, batch.inputs.T)
+        if item.logged
     }
     unknown = np.full(rows, np.nan, np.float32)
     return {

@@ -23,7 +23,7 @@ from application.ports.prediction_log import (
     LoggedPrediction,
     PredictionStatistics,
 )
-from domain.contract import ROW_IDS, ModelSpec, as_word, parse_word, short_repr
+from domain.contract import ROW_IDS, ModelSpec, as_word, join_names, parse_word, short_repr
 from domain.errors import InputError, PredictionLogError, UnknownPredictionError
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
@@ -160,8 +160,14 @@ class Feedback:
             inputs: one value for each input, as requests have them.
 
         Raises:
-            InputError: a class or value is invalid, or the inputs break the contract.
+            InputError: a class or value is invalid, the inputs break the contract, or the log
+                leaves some out.
         """
+        if names := self._spec.unlogged_names:
+            raise InputError(
+                f"the prediction log leaves out {join_names(names)}, so that no prediction can be "
+                "found by its inputs: send request_id and row, or id"
+            )
         encoded, number, truth = _all_of(
             partial(self._spec.encode_rows, [inputs]),
             partial(self._number, "predicted", predicted),
@@ -179,7 +185,7 @@ class Feedback:
             0,
             time.time(),
             identity,
-            self._spec.monitored(encoded)[0].tolist(),
+            self._spec.logged(encoded)[0].tolist(),
             number,
             confidence,
             0.0,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def import_labels(
     rows, numbers = np.flatnonzero(~np.isnan(actual)).tolist(), actual.tolist()
     values = {keys[row]: numbers[row] for row in rows}
     # request IDs start with their time, so sorted ones are in few places of the log
-    order = sorted(values)
+    order = sorted(values, key=str if table.by_id else itemgetter(0))
     unknown: set[Key] = set()
     for start in range(0, len(order), _LABELS_PER_SEARCH):
         chosen = order[start : start + _LABELS_PER_SEARCH]
@@ -107,9 +108,7 @@ def find_predictions(log: BulkLabelStore, keys: set[Any]) -> Mapping[Any, Predic
 
 
 def _labelled(row: PredictedRow, actual: float) -> LabelledPrediction:
-    return LabelledPrediction(
-        row.request_id, row.row, row.predicted, actual, row.confidence, row.version, row.made
-    )
+    return LabelledPrediction(*row[:3], actual, *row[3:])
 
 
 def keys_and_labels(spec: ModelSpec, table: LabelTable) -> tuple[list[Key], np.ndarray]:

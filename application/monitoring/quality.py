@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ FEWEST_LABELS = 30
 LEVEL = 0.01  # of the tests of all differences of a version together
 _COMPARED_ROWS = 1_000_000
 _SCORED_ROWS = 100_000
+_RECENT_ROWS, _RECENT_RESAMPLES = 2_000, 200
+_UNKNOWN_CLASSES = "its classes are unknown: the package of the version is gone"
 _FEWEST_EXPECTED = 5  # rows of a class, for a normal approximation of their number
 
 
@@ -79,37 +81,57 @@ def quality_of(
         measure: with the contract of this version.
         traffic: of the version in this period.
     """
-    found = VersionQuality(traffic.version, traffic.predictions, traffic.labelled)
-    if traffic.version is None:
-        return _without_score(found, "these predictions were logged without a version")
-    if traffic.labelled < FEWEST_LABELS:
-        return _without_score(
-            found, f"too few to say: {traffic.labelled} labels, {FEWEST_LABELS} are needed"
-        )
+    found = _unscored(traffic)
+    if found.reason:
+        return found
     labelled = log.labelled(since, _COMPARED_ROWS, until, traffic.version, by_prediction=True)
-    classes = len(measure.spec.classes)
-    if classes and labelled[:, :2].max() >= classes:
-        return _without_score(found, "its classes are unknown: the package of the version is gone")
+    if _has_unknown_classes(measure, labelled):
+        return replace(found, reason=_UNKNOWN_CLASSES)
+    scored = _scored(found, measure, labelled[:_SCORED_ROWS])
     differences = _differences(log, measure, labelled, (since, until, traffic.version))
-    rows = scorable(measure, labelled[:_SCORED_ROWS])
+    return replace(scored, differences=differences)
+
+
+def recent_quality_of(
+    log: PredictionStatistics, measure: Measure, traffic: VersionTraffic, since: float
+) -> VersionQuality:
+    """As `quality_of`, but in milliseconds: the score is that of the latest 2,000 predictions that
+    have a label, and differences are not computed."""
+    found = _unscored(traffic)
+    if found.reason:
+        return found
+    labelled = log.labelled(since, _RECENT_ROWS, None, traffic.version, by_prediction=True)
+    if _has_unknown_classes(measure, labelled):
+        return replace(found, reason=_UNKNOWN_CLASSES)
+    return _scored(found, measure, labelled, _RECENT_RESAMPLES)
+
+
+def _unscored(traffic: VersionTraffic) -> VersionQuality:
+    """The numbers of predictions and labels, with the reason if these cannot have a score."""
+    reason = ""
+    if traffic.version is None:
+        reason = "these predictions were logged without a version"
+    elif traffic.labelled < FEWEST_LABELS:
+        reason = f"too few to say: {traffic.labelled} labels, {FEWEST_LABELS} are needed"
+    return VersionQuality(traffic.version, traffic.predictions, traffic.labelled, reason=reason)
+
+
+def _has_unknown_classes(measure: Measure, labelled: np.ndarray) -> bool:
+    classes = len(measure.spec.classes)
+    return bool(classes) and labelled[:, :2].max(initial=0) >= classes
+
+
+def _scored(
+    found: VersionQuality, measure: Measure, labelled: np.ndarray, *resamples: int
+) -> VersionQuality:
+    """With the score of labelled rows and its interval, or the reason why there is none."""
+    rows = scorable(measure, labelled)
     score = measure.score(*rows) if rows else np.nan
     if rows is None or np.isnan(score):
-        reason = f"{measure.title} is not defined for these labels"
-        return _without_score(found, reason, differences)
-    low, high = score_interval(measure, *rows)
-    return VersionQuality(
-        *(found.version, found.predictions, found.labelled, len(rows[0]), score),
-        interval=None if np.isnan(low) else (low, high),
-        differences=differences,
-    )
-
-
-def _without_score(
-    found: VersionQuality, reason: str, differences: tuple[Difference, ...] = ()
-) -> VersionQuality:
-    return VersionQuality(
-        *(found.version, found.predictions, found.labelled), reason=reason, differences=differences
-    )
+        return replace(found, reason=f"{measure.title} is not defined for these labels")
+    low, high = score_interval(measure, *rows, *resamples)
+    interval = None if np.isnan(low) else (low, high)
+    return replace(found, scored=len(rows[0]), score=score, interval=interval)
 
 
 def _differences(

@@ -7,6 +7,7 @@ from typing import Any
 
 from application.monitoring.estimation import LIVE_ROWS, UNSEEN, QualityEstimator
 from application.monitoring.feedback import live_quality, live_score
+from application.monitoring.quality import VersionQuality, recent_quality_of
 from application.ports.prediction_log import PredictionStatistics
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
@@ -32,12 +33,7 @@ def summarise(
         "average_latency_seconds": traffic.mean_latency,
         "predictions_per_hour": traffic.predictions / hours,
         "by_version": [
-            {
-                "version": each.version,
-                "total_predictions": each.predictions,
-                "labeled_predictions": each.labelled,
-                "label_coverage": each.labelled / each.predictions,
-            }
+            _of_version(measure, recent_quality_of(log, measure, each, since))
             for each in log.versions(since)
         ],
     }
@@ -62,6 +58,25 @@ def summarise(
         summary["root_mean_squared_error"] = errors.root_mean_squared_error
         summary["labeled_predictions"] = errors.labelled
     return summary | _score(log, measure, since)
+
+
+def _of_version(measure: Measure, found: VersionQuality) -> dict[str, Any]:
+    """What one version predicted, and its score, or the reason why there is none."""
+    score: dict[str, Any] = {"reason": found.reason}
+    if found.score is not None:
+        score = {
+            "measure": measure.name,
+            "score": found.score,
+            "score_interval": found.interval,
+            "scored_predictions": found.scored,
+        }
+    return {
+        "version": found.version,
+        "total_predictions": found.predictions,
+        "labeled_predictions": found.labelled,
+        "label_coverage": found.coverage,
+        **score,
+    }
 
 
 def quality_of_classes(report: ClassificationReport) -> dict[str, float]:

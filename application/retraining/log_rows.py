@@ -27,7 +27,7 @@ def check_usable(spec: ModelSpec, split: SplitConfig | None) -> None:
     absent = [
         item.name
         for item in spec.inputs
-        if not isinstance(item, Number | Category) or item.name not in spec.monitored_names
+        if not isinstance(item, Number | Category) or not item.logged
     ]
     if absent:
         raise DataError(

@@ -135,7 +135,8 @@ def describe_values(item: Input) -> str:
             words = f"at most {item.max_length} characters"
         case Audio():
             words = f"at most {item.max_seconds:g} s"
-    return f"{words}, or missing" if item.nullable else words
+    words += ", or missing" if item.nullable else ""
+    return words if item.logged or isinstance(item, Audio) else f"{words}; not logged"
 
 
 def describe_output(output: Output) -> str:

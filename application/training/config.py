@@ -287,6 +287,17 @@ class WatchConfig(_Strict):
         return self
 
 
+class MonitoringConfig(_Strict):
+    """How a service of the model monitors it.
+
+    Attributes:
+        retention_days: how long predictions and their labels are kept; `SERVING_RETENTION_DAYS`
+            overrides it.
+    """
+
+    retention_days: float = Field(90.0, gt=0, allow_inf_nan=False)
+
+
 class TrainingConfig(_Strict):
     """The configuration of one training run, such as `configs/iris_config.json`."""
 
@@ -299,6 +310,7 @@ class TrainingConfig(_Strict):
     validation: ValidationConfig = ValidationConfig()
     serving: ServingConfig = ServingConfig()
     watch: WatchConfig = WatchConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @classmethod
     def read(cls, path: Path) -> TrainingConfig:

@@ -66,6 +66,7 @@ class Datetime:
         zone: name of a time zone in the IANA database, such as ``Europe/Berlin``.
         description: what it means, for people.
         nullable: whether it may be missing; the model then sees NaN for every part.
+        logged: whether the prediction log has its recurring parts.
     """
 
     kind: ClassVar[str] = "datetime"
@@ -77,6 +78,7 @@ class Datetime:
     zone: str = "UTC"
     description: str = ""
     nullable: bool = False
+    logged: bool = True
 
     @property
     def width(self) -> int:

@@ -50,6 +50,7 @@ class Number:
         decimal: decimal mark, ``.`` or ``,``, of text in files that is read as a number although it
             has signs or separators, such as ``$1,234.50``; empty to refuse such text. JSON has
             numbers, and no such text.
+        logged: whether the prediction log has it; if not, it is not watched for drift either.
     """
 
     kind: ClassVar[str] = "number"
@@ -63,6 +64,7 @@ class Number:
     nullable: bool = False
     outside: Literal["refuse", "clip", "accept"] = "refuse"
     decimal: Literal["", ".", ","] = ""
+    logged: bool = True
 
     def parse(self, field: str) -> float | str | None:
         """The value in a field of a CSV file, as `encode` takes it."""
@@ -95,6 +97,7 @@ class Category:
         description: what it means, for people.
         nullable: whether it may be missing; the model then sees NaN.
         unseen: whether an unknown word is refused or counts as missing.
+        logged: whether the prediction log has it; if not, it is not watched for drift either.
     """
 
     kind: ClassVar[str] = "category"
@@ -105,6 +108,7 @@ class Category:
     description: str = ""
     nullable: bool = False
     unseen: Literal["refuse", "missing"] = "refuse"
+    logged: bool = True
 
     def parse(self, field: str) -> str | None:
         """The value in a field of a CSV file, as `encode` takes it."""
@@ -175,6 +179,7 @@ class Tensor:
         minimum, maximum: range of every number.
         unit: the unit of the numbers.
         description: what it shows, for people.
+        logged: whether the prediction log has its mean and spread, as for `Number`.
     """
 
     kind: ClassVar[str] = "tensor"
@@ -186,6 +191,7 @@ class Tensor:
     maximum: float
     unit: str = ""
     description: str = ""
+    logged: bool = True
 
     @property
     def width(self) -> int:
@@ -232,6 +238,7 @@ class Text:
         max_length: maximum number of characters.
         description: what it contains, for people.
         nullable: whether it may be missing; the model then sees an empty text.
+        logged: whether the prediction log has its length, as for `Number`.
     """
 
     kind: ClassVar[str] = "text"
@@ -241,6 +248,7 @@ class Text:
     max_length: int = 10_000
     description: str = ""
     nullable: bool = False
+    logged: bool = True
 
     def parse(self, field: str) -> str | None:
         """The value in a field of a CSV file, as `encode` takes it."""
@@ -295,6 +303,7 @@ class HashedText:
         features: number of columns. With few, several words share one.
         description: what it contains, for people.
         nullable: whether it may be missing; the model then sees no words.
+        logged: whether the prediction log has its number of words, as for `Number`.
     """
 
     kind: ClassVar[str] = "hashed_text"
@@ -304,6 +313,7 @@ class HashedText:
     features: int = 256
     description: str = ""
     nullable: bool = False
+    logged: bool = True
 
     @property
     def width(self) -> int:
@@ -358,6 +368,7 @@ class Audio:
 
     kind: ClassVar[str] = "audio"
     nullable: ClassVar[bool] = False
+    logged: ClassVar[bool] = False
     width: ClassVar[int] = 1
 
     name: str

@@ -354,6 +354,18 @@ class ModelSpec:
             start += item.width
         return np.concatenate(parts, axis=1)
 
+    @cached_property
+    def unlogged_names(self) -> tuple[str, ...]:
+        """Names of the inputs that the prediction log leaves out."""
+        return tuple(item.name for item in self.inputs if not item.logged)
+
+    def logged(self, encoded: np.ndarray) -> np.ndarray:
+        """As `monitored`, but NaN where the prediction log leaves an input out."""
+        values = self.monitored(encoded)
+        if self.unlogged_names:
+            values[:, [not item.logged for item in self.monitored_inputs]] = np.nan
+        return values
+
     def to_dict(self) -> dict[str, Any]:
         """The contract as plain data, for ``contract.json``."""
         return {

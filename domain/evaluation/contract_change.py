@@ -27,8 +27,8 @@ class ContractChange:
     Attributes:
         breaking: a valid request becomes invalid, or its prediction means something else.
         compatible: valid requests stay valid, and their predictions mean the same.
-        wording: descriptions that differ, and by which threshold a class is predicted: it is chosen
-            in each training, as the weights are.
+        wording: descriptions that differ, which inputs are logged, and by which threshold a class
+            is predicted: it is chosen in each training, as the weights are.
     """
 
     breaking: tuple[str, ...] = ()
@@ -74,6 +74,11 @@ class _Changes:
         if new != old:
             self.wording.append(f"the description of {what} has changed")
 
+    def compare_logging(self, name: str, old: bool, new: bool) -> None:
+        """Compare whether the prediction log has an input."""
+        if new != old:
+            self.wording.append(f"{name} is {'now' if new else 'no longer'} logged")
+
 
 def change_between(old: ModelSpec, new: ModelSpec) -> ContractChange:
     """Compare two contracts.
@@ -100,6 +105,7 @@ def change_between(old: ModelSpec, new: ModelSpec) -> ContractChange:
 def _compare_inputs(found: _Changes, old: Input, new: Input) -> None:
     name = old.name
     found.compare_description(name, old.description, new.description)
+    found.compare_logging(name, old.logged, new.logged)
     if old.kind != new.kind:
         found.compare_value(f"the kind of {name}", old.kind, new.kind)
         return

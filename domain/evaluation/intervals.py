@@ -29,7 +29,7 @@ def wilson_interval(successes: float, trials: float, z: float = _Z) -> tuple[flo
 
 
 def score_interval(
-    measure: Measure, actual: np.ndarray, predictions: np.ndarray
+    measure: Measure, actual: np.ndarray, predictions: np.ndarray, most: int = _RESAMPLES
 ) -> tuple[float, float]:
     """95 % confidence interval of a score.
 
@@ -39,6 +39,7 @@ def score_interval(
 
     Args:
         actual, predictions: as for `Measure.score`.
+        most: resamples of a bootstrap, at least 200.
 
     References:
         B. Efron and R. Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
@@ -54,7 +55,8 @@ def score_interval(
         return auc_interval(*placements(*measure.of_interest(actual, predictions)[0]))
     rng = np.random.default_rng(0)
     scores = [
-        measure.score(actual[rows], predictions[rows]) for rows in resamples(measure, actual, rng)
+        measure.score(actual[rows], predictions[rows])
+        for rows in resamples(measure, actual, rng, most)
     ]
     low, high = np.nanquantile(scores, [0.025, 0.975], method="linear")
     return float(low), float(high)

@@ -78,7 +78,8 @@ class Profile:
 def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
     """Profiles of the inputs, as plain data, by the contract's `monitored_names`.
 
-    Dates have none: a day's requests have one date where training has years, which is no drift.
+    Dates have none: a day's requests have one date where training has years, which is no drift. Nor
+    have inputs that are not logged.
 
     Args:
         encoded: encoded rows, shape (n_rows, width).
@@ -89,7 +90,7 @@ def profile_inputs(spec: ModelSpec, encoded: np.ndarray) -> dict[str, Any]:
     return {
         name: _profile(item, values).to_dict()
         for name, item, values in columns
-        if not isinstance(item, Datetime)
+        if item.logged and not isinstance(item, Datetime)
     }
 
 

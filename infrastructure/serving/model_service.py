@@ -43,7 +43,7 @@ from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.serving.bento_service import BentoService
-from infrastructure.storage.prediction_log import SqlPredictionLog, sqlite_file
+from infrastructure.storage.prediction_log import RETENTION_DAYS, SqlPredictionLog, sqlite_file
 from infrastructure.storage.spool import SpoolFolder
 from infrastructure.storage.spooled_log import SpooledLog
 from shared.request_id import new_request_id
@@ -179,7 +179,7 @@ class ServedModel:
             log = SqlPredictionLog(
                 service.log_url,
                 service.name,
-                service.settings.retention_days,
+                service.settings.retention_days or retention_days(service.package),
                 version=service.version,
                 environment=service.settings.environment or None,
             )
@@ -266,10 +266,19 @@ class ServedModel:
 
 def score_threshold(package: ModelPackage) -> float | None:
     """The score from which the gate accepted the model, if it was recorded."""
-    rules: Mapping[str, Any] = (
-        package.read_json("provenance.json").get("config", {}).get("validation", {})
-    )
-    return rules.get("threshold")
+    return _block_of(package, "validation").get("threshold")
+
+
+def retention_days(package: ModelPackage) -> float:
+    """How long the predictions of the model are kept."""
+    days: float = _block_of(package, "monitoring").get("retention_days", RETENTION_DAYS)
+    return days
+
+
+def _block_of(package: ModelPackage, name: str) -> Mapping[str, Any]:
+    """A block of the configuration that the model was trained with; empty if none was recorded."""
+    block: Mapping[str, Any] = package.read_json("provenance.json").get("config", {}).get(name, {})
+    return block
 
 
 def value_buckets(

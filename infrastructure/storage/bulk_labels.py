@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
 from application.ports.prediction_log import PredictedRow
-from infrastructure.storage.prediction_log import (
-    COLUMN_TYPES,
-    LONGEST_REQUEST,
-    TABLES,
-    SqlPredictionLog,
-)
-from shared.request_id import time_of
+from infrastructure.storage.prediction_log import LONGEST_REQUEST, SqlPredictionLog
+from infrastructure.storage.tables import BATCHES, COLUMN_TYPES, IDS
+from shared.request_id import has_time, time_of
 
-_batches, _ids = TABLES["prediction_batches"], TABLES["prediction_ids"]
+Key = TypeVar("Key")
 _BATCHES_PER_QUERY = 64
 _IDS_PER_QUERY = 500
 
@@ -32,30 +28,29 @@ class BulkLabelLog(SqlPredictionLog):
         First the hours are read that the times in the request IDs name, then, if any prediction is
         missing, the whole log.
         """
-        times = [time_of(request_id) for request_id, _ in rows]
-        known = [made for made in times if made is not None]
+        names = {request_id for request_id, _ in rows}
         searches: list[tuple[float, list[sa.ColumnElement[bool]]]] = [(0.0, [])]
-        if known and len(known) == len(times):
-            soon_after = _batches.c.since <= max(known) + LONGEST_REQUEST
-            searches.insert(0, (min(known), [soon_after]))
+        if names and all(map(has_time, names)):
+            first, last = time_of(min(names)) or 0.0, time_of(max(names)) or 0.0
+            soon_after = BATCHES.c.since <= last + LONGEST_REQUEST
+            searches.insert(0, (first, [soon_after]))
         found: dict[tuple[str, int], PredictedRow] = {}
         for since, conditions in searches:
             missing = [key for key in rows if key not in found] if found else rows
             wanted: dict[str, list[int]] = {}
             for request_id, row in missing:
                 wanted.setdefault(request_id, []).append(row)
-            places = self._places(wanted, since, conditions)
-            found |= {places[place]: entry for place, entry in self._rows_at(places).items()}
+            found |= self._rows_at(self._places(wanted, since, conditions))
             if len(found) == len(rows):
                 break
         return found
 
     def find_ids(self, texts: Collection[str]) -> dict[str, PredictedRow]:
         """The latest prediction for each ID, as `find_id` finds it; unknown ones are left out."""
-        columns, names = _ids.c, list(texts)
+        columns, names = IDS.c, list(texts)
         latest = (columns.at.desc(), columns.batch.desc(), columns.position.desc())
         rank = sa.func.row_number().over(partition_by=columns.text, order_by=latest)
-        places: dict[tuple[int, int], str] = {}
+        places: dict[str, tuple[int, int]] = {}
         with self._engine.connect() as connection:
             for start in range(0, len(names), _IDS_PER_QUERY):
                 few = columns.text.in_(names[start : start + _IDS_PER_QUERY])
@@ -67,26 +62,26 @@ class BulkLabelLog(SqlPredictionLog):
                 for number, position, text, _ in connection.execute(
                     sa.select(query).where(query.c.rank == 1)
                 ):
-                    places[number, position] = text
-        return {places[place]: entry for place, entry in self._rows_at(places).items()}
+                    places[text] = number, position
+        return self._rows_at(places)
 
     def _places(
         self,
         wanted: Mapping[str, Sequence[int]],
         since: float,
         conditions: Sequence[sa.ColumnElement[bool]],
-    ) -> dict[tuple[int, int], tuple[str, int]]:
+    ) -> dict[tuple[str, int], tuple[int, int]]:
         """Where the latest predictions of some requests are.
 
         Args:
             wanted: their rows, by request ID.
 
         Returns:
-            Request ID and row, by number of the batch and position in it.
+            Number of the batch and position in it, by request ID and row.
         """
-        columns = (_batches.c.request_ids, _batches.c.rows)  # before the large ones
+        columns = (BATCHES.c.request_ids, BATCHES.c.rows)  # before the large ones
         latest: dict[tuple[str, int], tuple[int, int]] = {}
-        for page in self._pages(columns, since, [_batches.c.model == self._model, *conditions]):
+        for page in self._pages(columns, since, [BATCHES.c.model == self._model, *conditions]):
             for record in page:
                 names = record.request_ids.split("\n")[1:-1]
                 if wanted.keys().isdisjoint(names):
@@ -97,24 +92,28 @@ class BulkLabelLog(SqlPredictionLog):
                     for row in wanted.get(name, ()):
                         if 0 <= row < count:
                             latest[name, row] = (record.id, start + row)
-        return {place: key for key, place in latest.items()}
+        return latest
 
-    def _rows_at(self, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], PredictedRow]:
-        """The predictions at some positions of some batches; of batches that exist."""
-        positions: dict[int, list[int]] = {}
-        for number, position in places:
-            positions.setdefault(number, []).append(position)
-        numbers, columns = list(positions), _batches.c
+    def _rows_at(self, places: Mapping[Key, tuple[int, int]]) -> dict[Key, PredictedRow]:
+        """The predictions at some positions of some batches; of batches that exist.
+
+        Args:
+            places: number of the batch and position in it, by any key.
+        """
+        keys: dict[int, list[Key]] = {}
+        for key, (number, _) in places.items():
+            keys.setdefault(number, []).append(key)
+        numbers, columns = list(keys), BATCHES.c
         read = (columns.request_ids, columns.rows, columns.at, columns.predicted)
         query = sa.select(columns.id, *read, columns.confidence, columns.version)
-        found: dict[tuple[int, int], PredictedRow] = {}
+        found: dict[Key, PredictedRow] = {}
         with self._engine.connect() as connection:
             for start in range(0, len(numbers), _BATCHES_PER_QUERY):
                 few = columns.id.in_(numbers[start : start + _BATCHES_PER_QUERY])
                 for record in connection.execute(query.where(few)):
-                    chosen = positions[record.id]
-                    keys = zip(repeat(record.id), chosen)
-                    found.update(zip(keys, _rows_of(record, np.array(chosen))))
+                    chosen = keys[record.id]
+                    positions = np.array([places[key][1] for key in chosen])
+                    found.update(zip(chosen, _rows_of(record, positions)))
         return found
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -25,8 +27,37 @@ from application.ports.prediction_log import (
     Traffic,
     VersionTraffic,
 )
-from domain.contract import LONGEST_ROW_ID
 from domain.errors import PredictionLogError, reason_of
+from infrastructure.storage.tables import (
+    BATCHES,
+    COLUMN_TYPES,
+    DRIFT,
+    IDS,
+    LABEL_COLUMNS,
+    LABEL_KEY,
+    LABEL_TOTALS,
+    LABELS,
+    NOT_SUMMED,
+    QUALITY_TOTALS,
+    REPLACED,
+    TOTALS,
+    WATCH,
+    WRITERS,
+    create_missing,
+)
+from infrastructure.storage.totals import (
+    DAY,
+    WIDTHS,
+    Totals,
+    add_totals,
+    classes_of,
+    count_labels,
+    count_pairs,
+    latest_of_minute,
+    rows_of,
+    spans_of,
+    summed_pieces,
+)
 from shared.request_id import time_of
 
 logger = logging.getLogger(__name__)
@@ -37,144 +68,28 @@ _HOUR = 3600.0
 LONGEST_REQUEST = _HOUR  # seconds from the time in a request ID to the predictions
 _BATCHES_PER_FETCH = 4  # usually the first ones are enough
 _OLD_ROWS = 1000  # of a table that are removed at once
+_SUMMED_BATCHES = 100  # that are added to the totals at once
 _FAULTY_VALUES = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedError)
 _POSTGRESQL = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 _TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 _BATCHES_PER_PAGE = 64  # where all are read
 _IDS_PER_QUERY = 500
 _BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
-_NAME = 200  # characters of a name or version
 _VALUE_TOLERANCE = 1e-5  # clients may round predicted values
 
-# Tables of older layouts have other names; they are kept, but not read.
-_metadata = sa.MetaData()
-# A batch is one row of the table: one row with a thousand numbers is far faster to write than a
-# thousand rows. A request is found by its ID between line breaks, and a row by its position.
-_batches = sa.Table(
-    "prediction_batches",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", sa.String(_NAME), nullable=False),
-    sa.Column("since", sa.Double, nullable=False),
-    sa.Column("until", sa.Double, nullable=False),
-    # totals come before the large columns, so that a summary does not read those
-    sa.Column("predictions", sa.Integer, nullable=False),
-    sa.Column("total_latency", sa.Double, nullable=False),
-    sa.Column("total_predicted", sa.Double, nullable=False),
-    sa.Column("smallest", sa.Double, nullable=False),
-    sa.Column("largest", sa.Double, nullable=False),
-    sa.Column("total_confidence", sa.Double),
-    sa.Column("by_class", sa.LargeBinary),
-    sa.Column("version", sa.String(_NAME)),  # NULL if unknown, as the environment
-    sa.Column("environment", sa.String(_NAME)),
-    sa.Column("request_ids", sa.Text, nullable=False),
-    sa.Column("rows", sa.LargeBinary, nullable=False),
-    sa.Column("at", sa.LargeBinary, nullable=False),
-    sa.Column("latency", sa.LargeBinary, nullable=False),
-    sa.Column("identities", sa.LargeBinary, nullable=False),
-    sa.Column("inputs", sa.LargeBinary, nullable=False),
-    sa.Column("predicted", sa.LargeBinary, nullable=False),
-    sa.Column("confidence", sa.LargeBinary),
-    sa.Column("callers", sa.Text),  # one line for each request; NULL if no request has one
-    sa.Index("prediction_batches_by_time", "model", "until", "id"),
+_ADD = BATCHES.insert()
+_TOTALS = sa.select(  # the version, and the arguments of `Totals`
+    *(BATCHES.c[name] for name in ("version", "predictions", "since", "until", "until")),
+    *(BATCHES.c[name] for name in ("total_latency", "total_predicted", "smallest", "largest")),
+    *(BATCHES.c.total_confidence, BATCHES.c.by_class),
 )
-_ADD = _batches.insert()
-_IN_ORDER = (_batches.c.until, _batches.c.id)  # the order of the index, so nothing is sorted
-COLUMN_TYPES = {
-    **{"rows": "<u4", "at": "<f8", "latency": "<f4", "identities": "<u8"},
-    **{"inputs": "<f4", "predicted": "<f4", "confidence": "<f4"},
-}
-_SCHEMA_LOCKS = {  # one process at a time changes the tables
-    "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": "SELECT pg_advisory_xact_lock(4207849484)",
-}
-_COUNTS = "<u4"  # type of the counts per class
-_KEY = ("model", "request_id", "row")  # of a label
-_labels = sa.Table(
-    "labelled_rows",
-    _metadata,
-    sa.Column("model", sa.String(_NAME), primary_key=True),
-    sa.Column("request_id", sa.String(_NAME), primary_key=True),
-    sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Column("predicted", sa.Double, nullable=False),
-    sa.Column("actual", sa.Double, nullable=False),
-    sa.Column("confidence", sa.Double),
-    sa.Column("version", sa.String(_NAME)),  # of the prediction; NULL if unknown, as its time
-    sa.Column("made", sa.Double),
-    sa.Index("labelled_rows_by_time", "model", "at"),
-    sa.Index("labelled_rows_by_prediction", "model", "made", "version"),
-)
-_replaced = sa.Table(
-    "replaced_labels",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    *(sa.Column(name, _labels.c[name].type, nullable=False) for name in _KEY),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Column("actual", sa.Double, nullable=False),
-    sa.Column("replaced_at", sa.Double, nullable=False),
-)
-_KEEP_REPLACED = _replaced.insert().from_select(
-    [*_KEY, "at", "actual", "replaced_at"],
-    sa.select(
-        *(_labels.c[name] for name in (*_KEY, "at", "actual")),
-        sa.bindparam("new_at", type_=sa.Double),
-    )
-    .where(
-        *(_labels.c[name] == sa.bindparam(f"new_{name}") for name in _KEY),
-        _labels.c.actual != sa.bindparam("new_actual"),
-    )
-    .with_for_update(),
-)
+_IN_ORDER = (BATCHES.c.until, BATCHES.c.id)  # the order of the index, so nothing is sorted
 
-# The rows with an ID of their caller, by their position in a batch.
-_ids = sa.Table(
-    "prediction_ids",
-    _metadata,
-    sa.Column("batch", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("model", sa.String(_NAME), nullable=False),
-    sa.Column("text", sa.String(LONGEST_ROW_ID), nullable=False),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Index("prediction_ids_by_text", "model", "text", "at"),
-    sa.Index("prediction_ids_by_time", "at"),
-)
-
-# What is known of the drift of a service, whose workers update it in turn.
-_drift = sa.Table(
-    "drift_states",
-    _metadata,
-    sa.Column("model", sa.String(_NAME), primary_key=True),
-    sa.Column("version", sa.String(_NAME), primary_key=True),  # empty if unknown
-    sa.Column("environment", sa.String(_NAME), primary_key=True),
-    sa.Column("batch", sa.Integer, nullable=False),  # the last one that was evaluated
-    sa.Column("state", sa.Text, nullable=False),
-)
-
-# What `make watch` has seen of a model in an environment.
-_watch = sa.Table(
-    "watch_states",
-    _metadata,
-    sa.Column("model", sa.String(_NAME), primary_key=True),
-    sa.Column("environment", sa.String(_NAME), primary_key=True),  # empty if unknown
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("retraining_failed", sa.Boolean, nullable=False),
-)
-
-# The last write of each process, whose writes are numbered, so that none is repeated.
-_writers = sa.Table(
-    "prediction_writers",
-    _metadata,
-    sa.Column("writer", sa.String(40), primary_key=True),
-    sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Column("at", sa.Double, nullable=False),
-)
 _NOTE_WRITE = (
-    sa.update(_writers)
-    .where(_writers.c.writer == sa.bindparam("name"), _writers.c.number < sa.bindparam("write"))
+    sa.update(WRITERS)
+    .where(WRITERS.c.writer == sa.bindparam("name"), WRITERS.c.number < sa.bindparam("write"))
     .values(number=sa.bindparam("write"), at=sa.bindparam("now"))
 )
-TABLES = _metadata.tables
 
 
 @dataclass(frozen=True)
@@ -220,11 +135,11 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         self._model = model
         self._service = {"version": version, "environment": environment}
         self._retention = retention_days * 86400
-        self._last_cleanup = 0.0
+        self._last_tidied = 0.0
         self._is_open, self._opening = False, threading.Lock()
         try:
             self._connections = _connections_to(address)
-            self._remove_old()
+            self._tidy()
         # drivers raise errors of their own, too
         except Exception as error:  # pylint: disable=broad-exception-caught
             place = sa.URL.create(  # without the user and the password
@@ -242,9 +157,9 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         if not self._is_open:
             with self._opening:
                 if not self._is_open:
-                    _create_missing(self._connections)
+                    create_missing(self._connections)
                     with self._connections.begin() as connection:  # fails if it is read-only
-                        connection.execute(_writers.delete().where(sa.false()))
+                        connection.execute(WRITERS.delete().where(sa.false()))
                     self._is_open = True
         return self._connections
 
@@ -264,11 +179,14 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                 connection.execute(_ADD, [self._record_of(batch) for batch in plain])
             for batch in batches:
                 if batch.ids:
-                    adding = _ADD.returning(_batches.c.id)
+                    adding = _ADD.returning(BATCHES.c.id)
                     key = connection.execute(adding, self._record_of(batch)).scalar_one()
-                    connection.execute(_ids.insert(), self._ids_of(batch, key))
-        if time.time() > self._last_cleanup + _HOUR:
-            self._remove_old()
+                    connection.execute(IDS.insert(), self._ids_of(batch, key))
+            since = self._summed_since
+            summed = [self.stamp(batch) for batch in batches if batch.at.min() >= since]
+            add_totals(connection, self._model, spans_of(summed))
+        if time.time() > self._last_tidied + _HOUR:
+            self._tidy()
         return True
 
     def stamp(self, batch: PredictionBatch) -> PredictionBatch:
@@ -286,15 +204,20 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         }
         return {
             "model": self._model,
-            "since": float(batch.at.min()),
-            "until": float(batch.at.max()),
+            "summed": True if batch.at.min() >= self._summed_since else None,
             "request_ids": "\n".join(["", *batch.request_ids, ""]),
             "confidence": None,
             "callers": "\n".join(name or "" for name in batch.callers) if batch.callers else None,
             **self._service_of(batch),
-            **_totals(batch),
+            **{name: value for name, value in vars(Totals.of(batch)).items() if name != "latest"},
             **columns,
         }
+
+    @property
+    def _summed_since(self) -> float:
+        """From when on predictions are part of the totals: from the first day that is kept as a
+        whole, as the others have no totals soon."""
+        return math.ceil(max(0.0, time.time() - self._retention) / DAY) * DAY
 
     def _ids_of(self, batch: PredictionBatch, number: int) -> list[dict[str, Any]]:
         """The rows of a batch that have an ID.
@@ -326,9 +249,9 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                 hour after the time in their request ID are left out, too.
         """
         made = time_of(request_id)
-        has_id = _batches.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
-        soon_after = _batches.c.since <= (made or 0) + LONGEST_REQUEST
-        searches = [[has_id, soon_after, _batches.c.until >= made]] if made else []
+        has_id = BATCHES.c.request_ids.contains(f"\n{request_id}\n", autoescape=True)
+        soon_after = BATCHES.c.since <= (made or 0) + LONGEST_REQUEST
+        searches = [[has_id, soon_after, BATCHES.c.until >= made]] if made else []
         if not made or not since:
             searches.append([has_id])
         for conditions in searches:
@@ -366,12 +289,12 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         Args:
             until: later predictions are left out.
         """
-        in_time = [] if until is None else [_ids.c.at <= until]
+        in_time = [] if until is None else [IDS.c.at <= until]
         query = (
-            sa.select(_batches, _ids.c.position)
-            .join_from(_ids, _batches, _batches.c.id == _ids.c.batch)
-            .where(_ids.c.model == self._model, _ids.c.text == text, *in_time)
-            .order_by(_ids.c.at.desc(), _ids.c.batch.desc(), _ids.c.position.desc())
+            sa.select(BATCHES, IDS.c.position)
+            .join_from(IDS, BATCHES, BATCHES.c.id == IDS.c.batch)
+            .where(IDS.c.model == self._model, IDS.c.text == text, *in_time)
+            .order_by(IDS.c.at.desc(), IDS.c.batch.desc(), IDS.c.position.desc())
             .limit(1)
         )
         with self._engine.connect() as connection:
@@ -384,146 +307,168 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         Another value for the same row replaces the previous one, which moves to the table
         `replaced_labels`; the same value again changes nothing.
         """
-        rounds: list[dict[tuple[str, int], LabelledPrediction]] = []
-        earlier: Counter[tuple[str, int]] = Counter()
-        for label in labelled:
-            key = (label.request_id, label.row)
-            if earlier[key] == len(rounds):
-                rounds.append({})
-            rounds[earlier[key]][key] = label  # each row once in each round
-            earlier[key] += 1
-        with self._engine.begin() as connection:
-            for chosen in rounds:
-                # in order, so that no two processes wait for each other's rows
-                records = [self._label_of(chosen[key], at) for key in sorted(chosen)]
-                for statement in _label_statements(connection.dialect.name):
-                    connection.exec_driver_sql(statement, records)
+        if not labelled:
+            return
+        rounds = [{(label.request_id, label.row): label for label in labelled}]
+        if len(rounds[0]) < len(labelled):  # each row once in each round
+            rounds, earlier = [], Counter[tuple[str, int]]()
+            for label in labelled:
+                key = (label.request_id, label.row)
+                if earlier[key] == len(rounds):
+                    rounds.append({})
+                rounds[earlier[key]][key] = label
+                earlier[key] += 1
+        while not self._add_labels(rounds, at):  # again if another process has added one of them
+            pass
 
-    def _label_of(self, label: LabelledPrediction, at: float) -> dict[str, Any]:
-        return {
-            "new_model": self._model,
-            "new_request_id": label.request_id,
-            "new_row": label.row,
-            "new_at": at,
-            "new_predicted": label.predicted,
-            "new_actual": label.actual,
-            "new_confidence": label.confidence,
-            "new_version": label.version,
-            "new_made": label.made,
-        }
+    def _add_labels(
+        self, rounds: Iterable[Mapping[tuple[str, int], LabelledPrediction]], at: float
+    ) -> bool:
+        """Record labels in one transaction, and return whether no other process was faster."""
+        since = self._summed_since
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for chosen in rounds:
+                labels = {}
+                for key in sorted(chosen):  # so that no two processes wait for each other's rows
+                    _, _, predicted, actual, confidence, version, made = chosen[key]
+                    summed = True if made is not None and made >= since else None
+                    counted = True if at >= since else None
+                    values = (at, predicted, actual, confidence, version, made, summed, counted)
+                    labels[key] = (self._model, *key, *values)
+                if not self._set_labels(connection, labels):
+                    return False
+            connection.commit()
+        return True
+
+    def _set_labels(
+        self, connection: sa.Connection, labels: Mapping[tuple[str, int], tuple[Any, ...]]
+    ) -> bool:
+        """Set labels of different rows, and return whether no other process was faster.
+
+        Args:
+            labels: values of `LABEL_COLUMNS`, by request ID and row.
+        """
+        found = self._labels_on_record(connection, labels)
+        new = [label for key, label in labels.items() if key not in found]
+        changed = [
+            (old, labels[key])
+            for key, old in found.items()
+            if key in labels and old[5] != labels[key][5]
+        ]
+        insert, keep, correct, move = _label_statements(connection.dialect.name)
+        if new and connection.exec_driver_sql(insert, new).rowcount < len(new):
+            return False
+        if changed:
+            kept = [(*old[:4], old[5], label[3]) for old, label in changed]
+            connection.exec_driver_sql(keep, kept)
+            corrected = [(*label[3:7], *label[:3]) for _, label in changed]
+            connection.exec_driver_sql(correct, corrected)
+        # of a later prediction with the same request ID
+        moved = [(old, label) for old, label in changed if old[7:] != label[7:]]
+        if moved:
+            connection.exec_driver_sql(move, [(*label[7:], *label[:3]) for _, label in moved])
+        counts = (connection, self._model, self._summed_since)
+        count_labels(*counts, [*new, *(label for _, label in moved)])
+        count_labels(*counts, [old for old, _ in moved], -1)
+        count_pairs(*counts, [*new, *(label for _, label in changed)])
+        count_pairs(*counts, [old for old, _ in changed], -1)
+        return True
+
+    def _labels_on_record(
+        self, connection: sa.Connection, keys: Iterable[tuple[str, int]]
+    ) -> dict[tuple[str, int], Sequence[Any]]:
+        """The labels on record of the requests of these labels, which stay locked."""
+        columns = LABELS.c
+        query = (
+            sa.select(*(columns[name] for name in LABEL_COLUMNS))
+            .where(columns.model == self._model)
+            .order_by(columns.request_id, columns.row)
+            .with_for_update()
+        )
+        found: dict[tuple[str, int], Sequence[Any]] = {}
+        names = list(dict.fromkeys(name for name, _ in keys))
+        for start in range(0, len(names), _IDS_PER_QUERY):
+            few = columns.request_id.in_(names[start : start + _IDS_PER_QUERY])
+            rows = connection.execute(query.where(few)).all()
+            found.update(((row[1], row[2]), row) for row in rows)
+        return found
 
     def traffic(
         self, since: float, until: float | None = None, version: str | None = None
     ) -> Traffic:
         """Totals of the predictions of a period."""
-        period = _Period(since, until, version)
-        columns = _batches.c
-        query = sa.select(
-            sa.func.coalesce(sa.func.sum(columns.predictions), 0),
-            sa.func.sum(columns.total_latency),
-            sa.func.sum(columns.total_predicted),
-            sa.func.min(columns.smallest),
-            sa.func.max(columns.largest),
-            sa.func.sum(columns.total_confidence),
-        ).where(*self._fully_in(period))
-        with self._engine.connect() as connection:
-            totals = [tuple(connection.execute(query).one())]
-        totals += [
-            tuple(_totals(batch, chosen).values())[:6] for batch, chosen in self._partly_in(period)
-        ]
-        found = [total for total in totals if total[0]]
+        found = self._totals(_Period(since, until, version)).values()
         if not found:
             return Traffic(0, None, None, None, None, None)
-        counts, latencies, predicted, smallest, largest, confidences = zip(*found)
-        count = int(sum(counts))
+        total = Totals.join(list(found))
+        count, confidence = total.predictions, total.total_confidence
         return Traffic(
             count,
-            None if None in confidences else sum(confidences) / count,
-            sum(latencies) / count,
-            sum(predicted) / count,
-            min(smallest),
-            max(largest),
+            None if confidence is None else confidence / count,
+            total.total_latency / count,
+            total.total_predicted / count,
+            total.smallest,
+            total.largest,
         )
 
     def by_class(
         self, since: float, until: float | None = None, version: str | None = None
     ) -> Mapping[int, int]:
         """How often each class was predicted in a period."""
-        period = _Period(since, until, version)
-        query = sa.select(_batches.c.by_class).where(*self._fully_in(period))
-        with self._engine.connect() as connection:
-            found = list(connection.execute(query).scalars())
-        found += [_totals(batch, chosen)["by_class"] for batch, chosen in self._partly_in(period)]
         counts: Counter[int] = Counter()
-        for numbers, times in Counter(found).items():
-            for code, count in enumerate(np.frombuffer(numbers, _COUNTS).tolist()):
-                counts[code] += count * times
+        for total in self._totals(_Period(since, until, version)).values():
+            counts.update(dict(enumerate(total.counts())))
         return +counts
 
     def versions(self, since: float, until: float | None = None) -> list[VersionTraffic]:
         """The versions that made predictions in a period, by the time of their first one."""
-        period, columns = _Period(since, until), _batches.c
-        query = (
-            sa.select(
-                columns.version,
-                sa.func.sum(columns.predictions),
-                sa.func.min(columns.since),
-                sa.func.max(columns.until),
-            )
-            .where(*self._fully_in(period))
-            .group_by(columns.version)
-        )
-        labels = (
-            sa.select(_labels.c.version, sa.func.count())  # pylint: disable=not-callable
-            .where(*self._conditions(period, _labels.c.made, _labels.c.version))
-            .group_by(_labels.c.version)
-        )
-        with self._engine.connect() as connection:
-            found = [tuple(row) for row in connection.execute(query)]
-            labelled = dict(map(tuple, connection.execute(labels)))
-        for batch, chosen in self._partly_in(period):
-            times = np.repeat(batch.at, batch.rows)[chosen]
-            if len(times):
-                found.append((batch.version, len(times), times.min(), times.max()))
-        parts: dict[str | None, list[tuple[Any, ...]]] = {}
-        for version, *totals in found:
-            parts.setdefault(version, []).append(tuple(totals))
-        traffic = []
-        for version, several in parts.items():
-            counts, first, last = zip(*several)
-            times = (float(min(first)), float(max(last)))
-            traffic.append(
-                VersionTraffic(version, int(sum(counts)), labelled.get(version, 0), *times)
-            )
+        period = _Period(since, until)
+        labelled = self._labelled_by_version(period)
+        traffic = [
+            VersionTraffic(version, total.predictions, labelled[version], total.since, total.until)
+            for version, total in self._totals(period).items()
+        ]
         return sorted(traffic, key=lambda each: (each.first, each.version or ""))
 
     def confusion(
         self, since: float, until: float | None = None, version: str | None = None
     ) -> Mapping[tuple[int, int], int]:
         """How often each pair of classes (predicted, actual) was labelled in a period."""
-        by = (_labels.c.predicted, _labels.c.actual)
-        query = (
-            sa.select(*by, sa.func.count())  # pylint: disable=not-callable
-            .where(*self._labelled_in(_Period(since, until, version)))
-            .group_by(*by)
-        )
-        with self._engine.connect() as connection:
-            found = connection.execute(query).all()
-        return {(int(predicted), int(actual)): count for predicted, actual, count in found}
+        by, counts = (LABELS.c.predicted, LABELS.c.actual), Counter[tuple[int, int]]()
+        with self._snapshot() as connection:
+            period = _Period(since, until, version)
+            others, totals = self._label_sources(connection, period, QUALITY_TOTALS)
+            for conditions in others:
+                query = sa.select(*by, sa.func.count())  # pylint: disable=not-callable
+                for predicted, actual, count in connection.execute(
+                    query.where(*conditions).group_by(*by)
+                ):
+                    counts[int(predicted), int(actual)] += count
+            for query in totals:
+                for _, pair, count, *_ in connection.execute(query):
+                    counts[classes_of(pair)] += count
+        return +counts
 
     def errors(
         self, since: float, until: float | None = None, version: str | None = None
     ) -> LiveErrors | None:
         """Errors of the values that were labelled in a period; None if there are none."""
-        error = _labels.c.predicted - _labels.c.actual
-        query = sa.select(
-            sa.func.count(),  # pylint: disable=not-callable
-            sa.func.avg(sa.func.abs(error)),
-            sa.func.avg(error * error),
-        ).where(*self._labelled_in(_Period(since, until, version)))
-        with self._engine.connect() as connection:
-            labelled, absolute, squared = connection.execute(query).one()
-        return LiveErrors(labelled, absolute, squared**0.5) if labelled else None
+        error, sums = LABELS.c.predicted - LABELS.c.actual, [0.0, 0.0, 0.0]
+        columns = (sa.func.count(), sa.func.sum(sa.func.abs(error)), sa.func.sum(error * error))
+        with self._snapshot() as connection:
+            period = _Period(since, until, version)
+            others, totals = self._label_sources(connection, period, QUALITY_TOTALS)
+            queries = [sa.select(*columns).where(*conditions) for conditions in others]
+            for query in (*queries, *totals):
+                for *_, labelled, absolute, squared in connection.execute(query):
+                    more = (labelled, absolute or 0.0, squared or 0.0)
+                    sums = [total + number for total, number in zip(sums, more)]
+        labelled, absolute, squared = int(sums[0]), *sums[1:]
+        if not labelled:
+            return None
+        return LiveErrors(labelled, absolute / labelled, (squared / labelled) ** 0.5)
 
     def labelled(
         self,
@@ -541,7 +486,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         Returns:
             float64 array of shape (n, 3), n being at most `rows`; the confidence may be NaN.
         """
-        columns = _labels.c
+        columns = LABELS.c
         time_of_row = columns.made if by_prediction else columns.at
         query = (
             sa.select(columns.predicted, columns.actual, columns.confidence)
@@ -564,8 +509,8 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         period = _Period(since, until, version)
         names = ("rows", "at", "predicted", "confidence")
         query = (
-            sa.select(*(_batches.c[name] for name in names))
-            .where(*self._overlapping(period), _batches.c.confidence.is_not(None))
+            sa.select(*(BATCHES.c[name] for name in names))
+            .where(*self._overlapping(period), BATCHES.c.confidence.is_not(None))
             .order_by(*(key.desc() for key in _IN_ORDER))
             .execution_options(yield_per=_BATCHES_PER_PAGE)
         )
@@ -592,13 +537,13 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         SQLite from reusing its write-ahead log.
         """
         chosen = self._overlapping(_Period(since, until, version))
-        for found in self._pages(_batches.c, since, chosen):
+        for found in self._pages(BATCHES.c, since, chosen):
             numbers = [record.id for record in found]
             ids: dict[int, dict[int, str]] = {number: {} for number in numbers}
-            named = sa.select(_ids.c.batch, _ids.c.position, _ids.c.text)
+            named = sa.select(IDS.c.batch, IDS.c.position, IDS.c.text)
             with self._engine.connect() as connection:
                 for batch, position, text in connection.execute(
-                    named.where(_ids.c.batch.in_(numbers))
+                    named.where(IDS.c.batch.in_(numbers))
                 ):
                     ids[batch][position] = text
             for record in found:
@@ -611,7 +556,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         conditions: Sequence[sa.ColumnElement[bool]],
     ) -> Iterator[Sequence[sa.Row[Any]]]:
         """Some columns, also the number, of batches in order of time, a few batches at a time."""
-        last, until, number = (since, 0), _batches.c.until, _batches.c.id
+        last, until, number = (since, 0), BATCHES.c.until, BATCHES.c.id
         query = sa.select(*dict.fromkeys((number, until, *columns))).where(*conditions)
         query = query.order_by(*_IN_ORDER).limit(_BATCHES_PER_PAGE)
         while True:
@@ -626,7 +571,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
 
     def labels_of(self, request_ids: Collection[str]) -> dict[tuple[str, int], tuple[float, float]]:
         """The labels of requests: actual and time of the label, by request ID and row."""
-        columns, names = _labels.c, list(request_ids)
+        columns, names = LABELS.c, list(request_ids)
         labels: dict[tuple[str, int], tuple[float, float]] = {}
         query = sa.select(columns.request_id, columns.row, columns.actual, columns.at)
         with self._engine.connect() as connection:
@@ -666,16 +611,16 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
     def drift_state(self) -> tuple[int, str | None]:
         """The number of the last batch that was evaluated, and the state after it; 0 and None at
         first."""
-        query = sa.select(_drift.c.batch, _drift.c.state).where(*self._drift_key())
+        query = sa.select(DRIFT.c.batch, DRIFT.c.state).where(*self._drift_key())
         with self._engine.connect() as connection:
             found = connection.execute(query).first()
         return (found.batch, found.state) if found else (0, None)
 
     def batches_after(self, number: int, most: int) -> tuple[int, list[PredictionBatch]]:
         """The next batches of this version after a number, and the number of the last one."""
-        columns = _batches.c
+        columns = BATCHES.c
         query = (
-            sa.select(_batches)
+            sa.select(BATCHES)
             .where(
                 *(columns.model == self._model, columns.id > number),
                 *(
@@ -694,22 +639,22 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         """Keep the state after a batch, unless another process has meanwhile evaluated batches
         after `previous`; returns whether it was kept."""
         after = {"batch": number, "state": state}
-        update = _drift.update().where(*self._drift_key(), _drift.c.batch == previous).values(after)
+        update = DRIFT.update().where(*self._drift_key(), DRIFT.c.batch == previous).values(after)
         with self._engine.begin() as connection:
             if connection.execute(update).rowcount:
                 return True
         try:
             with self._engine.begin() as connection:
-                connection.execute(_drift.insert().values(**self._drift_names(), **after))
+                connection.execute(DRIFT.insert().values(**self._drift_names(), **after))
         except sa.exc.IntegrityError:  # another process was faster
             return False
         return True
 
     def retraining_failed(self) -> bool:
         """Whether the last retraining by `make watch` failed or was refused."""
-        query = sa.select(_watch.c.retraining_failed).where(
-            _watch.c.model == self._model,
-            _watch.c.environment == (self._service["environment"] or ""),
+        query = sa.select(WATCH.c.retraining_failed).where(
+            WATCH.c.model == self._model,
+            WATCH.c.environment == (self._service["environment"] or ""),
         )
         with self._engine.connect() as connection:
             return bool(connection.execute(query).scalar())
@@ -718,27 +663,71 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         return {"model": self._model} | {name: text or "" for name, text in self._service.items()}
 
     def _drift_key(self) -> list[sa.ColumnElement[bool]]:
-        return [_drift.c[name] == text for name, text in self._drift_names().items()]
+        return [DRIFT.c[name] == text for name, text in self._drift_names().items()]
 
     def close(self) -> None:
         """Close the connections."""
         self._connections.dispose()
 
-    def _remove_old(self) -> None:
-        """Remove the oldest rows, so few that nobody waits for long; the next call goes on."""
-        now, most = time.time(), 0
-        labels = (_labels.c.at, _replaced.c.replaced_at)
-        for last in (_batches.c.until, _ids.c.at, *labels, _writers.c.at):
-            key = sa.tuple_(*last.table.primary_key)
-            old = sa.select(*last.table.primary_key).where(last < now - self._retention)
+    def _tidy(self) -> None:
+        """Remove the oldest rows, and sum what another version of this project has written: so
+        few that nobody waits for long; the next call goes on."""
+        now = time.time()
+        is_done = self._remove_old(now - self._retention)
+        if self._sum_batches() and self._sum_labels() and is_done:
+            self._last_tidied = now
+
+    def _remove_old(self, before: float) -> bool:
+        """Remove the oldest rows, and return whether all are removed."""
+        with self._engine.begin() as connection:  # all at once: see `summed_pieces`
+            for table in (TOTALS, LABEL_TOTALS, QUALITY_TOTALS):
+                columns = table.c
+                old = (columns.seconds.in_(WIDTHS), columns.start < before)
+                connection.execute(table.delete().where(columns.model == self._model, *old))
+        most = 0
+        labels = (LABELS.c.at, REPLACED.c.replaced_at)
+        for last in (BATCHES.c.until, IDS.c.at, *labels, WRITERS.c.at):
+            columns = last.table.c
+            own = [columns.model == self._model] if "model" in columns else []
+            old_rows = sa.select(*last.table.primary_key).where(last < before, *own)
             with self._engine.connect() as connection:  # found without a lock
-                found = [tuple(row) for row in connection.execute(old.limit(_OLD_ROWS))]
+                found = [tuple(row) for row in connection.execute(old_rows.limit(_OLD_ROWS))]
             if found:
+                key = sa.tuple_(*last.table.primary_key)
                 with self._engine.begin() as connection:
                     connection.execute(sa.delete(last.table).where(key.in_(found)))
             most = max(most, len(found))
-        if most < _OLD_ROWS:
-            self._last_cleanup = now
+        return most < _OLD_ROWS
+
+    def _sum_batches(self) -> bool:
+        """Add batches to the totals that are not part of them; return whether all are."""
+        columns = BATCHES.c
+        chosen = (columns.model == self._model, NOT_SUMMED, columns.until >= self._summed_since)
+        some = sa.select(columns.id).where(*chosen, columns.since >= self._summed_since)
+        some = some.limit(_SUMMED_BATCHES)
+        claim = BATCHES.update().where(columns.id.in_(some), NOT_SUMMED).values(summed=True)
+        with self._engine.begin() as connection:
+            found = connection.execute(claim.returning(*columns)).all()
+            add_totals(connection, self._model, spans_of(map(_decode, found)))
+        return len(found) < _SUMMED_BATCHES
+
+    def _sum_labels(self) -> bool:
+        """Add labels to the totals that are not part of them; return whether all are."""
+        columns, keys, numbers = LABELS.c, LABELS.primary_key, []
+        for flag, time_of_row, count in (
+            (columns.summed, columns.made, count_labels),
+            (columns.counted, columns.at, count_pairs),
+        ):
+            chosen = (columns.model == self._model, time_of_row >= self._summed_since)
+            some = sa.select(*keys).where(*chosen, flag.is_(None)).limit(_OLD_ROWS)
+            claim = LABELS.update().where(sa.tuple_(*keys).in_(some), flag.is_(None))
+            claim = claim.values({flag.name: True})
+            with self._engine.begin() as connection:
+                read = [columns[name] for name in LABEL_COLUMNS]
+                found = connection.execute(claim.returning(*read)).all()
+                count(connection, self._model, self._summed_since, found)
+            numbers.append(len(found))
+        return max(numbers) < _OLD_ROWS
 
     def _conditions(
         self, period: _Period, at: sa.Column[Any], version: sa.Column[Any]
@@ -751,41 +740,111 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
             conditions.append(version == period.version)
         return conditions
 
-    def _labelled_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
-        """Conditions for what was labelled in a period."""
-        return self._conditions(period, _labels.c.at, _labels.c.version)
-
-    def _fully_in(self, period: _Period) -> list[sa.ColumnElement[bool]]:
-        """Conditions for batches whose rows all belong to a period."""
-        conditions = self._conditions(period, _batches.c.until, _batches.c.version)
-        return [*conditions, _batches.c.since >= period.since]
-
     def _overlapping(self, period: _Period) -> list[sa.ColumnElement[bool]]:
         """Conditions for batches with rows of a period; some of their rows may not belong to it."""
         conditions = self._conditions(
-            replace(period, until=None), _batches.c.until, _batches.c.version
+            replace(period, until=None), BATCHES.c.until, BATCHES.c.version
         )
-        return (
-            conditions if period.until is None else [*conditions, _batches.c.since < period.until]
-        )
+        return conditions if period.until is None else [*conditions, BATCHES.c.since < period.until]
 
-    def _partly_in(self, period: _Period) -> Iterator[tuple[PredictionBatch, np.ndarray]]:
-        """Batches of which not all rows belong to a period, and the mask of those that do."""
-        outside = _batches.c.since < period.since
+    @contextmanager
+    def _snapshot(self) -> Iterator[sa.Connection]:
+        """A connection whose queries all see the same state."""
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    def _totals(self, period: _Period) -> dict[str | None, Totals]:
+        """The totals of the versions that made predictions in a period."""
+        parts: dict[str | None, list[Totals]] = {}
+        with self._snapshot() as connection:
+            for version, totals in self._parts_of(connection, period):
+                parts.setdefault(version or None, []).append(totals)
+        return {version: Totals.join(several) for version, several in parts.items()}
+
+    def _parts_of(
+        self, connection: sa.Connection, period: _Period
+    ) -> Iterator[tuple[str | None, Totals]]:
+        """Totals of a period, with their versions: of whole minutes, hours and days, and of the
+        batches at its ends or that are not summed."""
+        yield from self._parts_of_batches(connection, period, NOT_SUMMED)
+        chosen = summed_pieces(connection, TOTALS, self._model, period.since, period.until)
+        for seconds, since, until in chosen:
+            latest = None if seconds else latest_of_minute(connection, self._model, since)
+            if latest is not None:
+                ends = (BATCHES.c.summed.is_not(None), BATCHES.c.until <= latest)
+                within = replace(period, since=since, until=until)
+                yield from self._parts_of_batches(connection, within, *ends)
+        for query in rows_of(TOTALS, self._model, chosen, period.version):
+            for version, *totals in connection.execute(query):
+                yield version, Totals(*totals)
+
+    def _parts_of_batches(
+        self, connection: sa.Connection, period: _Period, *conditions: sa.ColumnElement[bool]
+    ) -> Iterator[tuple[str | None, Totals]]:
+        """Totals of what belongs to a period in some batches, and their versions."""
+        chosen = [*self._overlapping(period), *conditions]
+        is_partial = BATCHES.c.since < period.since
         if period.until is not None:
-            outside = outside | (_batches.c.until >= period.until)
-        for batch in self._batches(period.since, *self._overlapping(period), outside):
-            chosen = period.has(batch.at)
-            if chosen.any():
-                yield batch, np.repeat(chosen, batch.rows)
+            is_partial = is_partial | (BATCHES.c.until >= period.until)
+        for version, *totals in connection.execute(_TOTALS.where(*chosen, ~is_partial)):
+            yield version, Totals(*totals)
+        partial = sa.select(BATCHES).where(*chosen, is_partial)
+        for record in connection.execute(partial.execution_options(yield_per=_BATCHES_PER_FETCH)):
+            batch = _decode(record)
+            requests = batch.at >= period.since
+            if period.until is not None:
+                requests &= batch.at < period.until
+            if requests.any():
+                yield batch.version, Totals.of(batch, requests)
+
+    def _labelled_by_version(self, period: _Period) -> Counter[str | None]:
+        """How many of the predictions of a period have a label."""
+        version, found = LABELS.c.version, Counter[str | None]()
+        with self._snapshot() as connection:
+            others, totals = self._label_sources(connection, period, LABEL_TOTALS)
+            queries: list[sa.Select[Any]] = [
+                sa.select(version, sa.func.count())  # pylint: disable=not-callable
+                .where(*conditions)
+                .group_by(version)
+                for conditions in others
+            ]
+            for query in (*queries, *totals):
+                for name, labelled in connection.execute(query):
+                    found[name or None] += labelled
+        return found
+
+    def _label_sources(
+        self, connection: sa.Connection, period: _Period, table: sa.Table
+    ) -> tuple[list[list[sa.ColumnElement[bool]]], list[sa.Select[Any]]]:
+        """Where the labels of a period are: conditions for those to be read one by one, and
+        queries for totals."""
+        columns = LABELS.c
+        time_of_row, flag = columns.made, columns.summed
+        if table is QUALITY_TOTALS:
+            time_of_row, flag = columns.at, columns.counted
+        chosen = summed_pieces(connection, table, self._model, period.since, period.until)
+        parts = [(period, flag.is_(None))] + [
+            (replace(period, since=since, until=until), flag.is_not(None))
+            for seconds, since, until in chosen
+            if not seconds
+        ]
+        others = [
+            [*self._conditions(part, time_of_row, columns.version), condition]
+            for part, condition in parts
+        ]
+        return others, rows_of(table, self._model, chosen, period.version)
 
     def _batches(
         self, since: float, *conditions: sa.ColumnElement[bool], latest_first: bool = False
     ) -> Iterator[PredictionBatch]:
         """Batches whose last predictions were made since a time."""
         query = (
-            sa.select(_batches)
-            .where(_batches.c.model == self._model, _batches.c.until >= since, *conditions)
+            sa.select(BATCHES)
+            .where(BATCHES.c.model == self._model, BATCHES.c.until >= since, *conditions)
             .order_by(*((key.desc() if latest_first else key) for key in _IN_ORDER))
             .execution_options(yield_per=_BATCHES_PER_FETCH)
         )
@@ -795,8 +854,8 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
 
     def _labelled(self, request_ids: Collection[str]) -> set[tuple[str, int]]:
         """The request IDs and rows, among these requests, that have a label."""
-        query = sa.select(_labels.c.request_id, _labels.c.row).where(
-            _labels.c.model == self._model, _labels.c.request_id.in_(request_ids)
+        query = sa.select(LABELS.c.request_id, LABELS.c.row).where(
+            LABELS.c.model == self._model, LABELS.c.request_id.in_(request_ids)
         )
         with self._engine.connect() as connection:
             return {tuple(found) for found in connection.execute(query)}
@@ -831,64 +890,36 @@ def _is_new(connection: sa.Connection, writer: str, number: int) -> bool:
     write = {"name": writer, "write": number, "now": time.time()}
     if connection.execute(_NOTE_WRITE, write).rowcount:
         return True
-    if connection.execute(sa.select(_writers).where(_writers.c.writer == writer)).first():
+    if connection.execute(sa.select(WRITERS).where(WRITERS.c.writer == writer)).first():
         return False
     try:
-        connection.execute(_writers.insert().values(writer=writer, number=number, at=write["now"]))
+        connection.execute(WRITERS.insert().values(writer=writer, number=number, at=write["now"]))
     except sa.exc.IntegrityError as error:  # the server still handles it for a killed process
         raise PredictionLogError("the same predictions are being written: retry later") from error
     return True
 
 
 @cache
-def _label_statements(dialect: str) -> tuple[str, str]:
+def _label_statements(dialect: str) -> tuple[str, str, str, str]:
     """Statements for the driver, which executes them with many labels three times as fast as
-    SQLAlchemy: the first keeps previous labels with another value, the second sets the new ones."""
+    SQLAlchemy: they insert new labels, keep previous ones, correct labels, and move them to another
+    prediction."""
     library: Any = postgresql if dialect == "postgresql" else sqlite
-    insert = library.insert(_labels)
-    insert = insert.values({name: sa.bindparam(f"new_{name}") for name in _labels.c.keys()})
-    others = {name: insert.excluded[name] for name in _labels.c.keys() if name not in _KEY}
-    insert = insert.on_conflict_do_update(
-        index_elements=_KEY, set_=others, where=_labels.c.actual != insert.excluded.actual
+    style = library.dialect(paramstyle="format" if library is postgresql else "qmark")
+    key = [LABELS.c[name] == sa.bindparam(f"its_{name}") for name in LABEL_KEY]
+    names, kept = LABEL_COLUMNS, [name for name in REPLACED.c.keys() if name != "id"]
+
+    def update(columns: Sequence[str]) -> sa.Update:
+        values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
+        return LABELS.update().where(*key).values(values)
+
+    insert = library.insert(LABELS).on_conflict_do_nothing()
+    return (
+        str(insert.compile(dialect=style, column_keys=names)),
+        str(REPLACED.insert().compile(dialect=style, column_keys=kept)),
+        str(update(names[3:7]).compile(dialect=style)),
+        str(update(names[7:]).compile(dialect=style)),
     )
-    style = library.dialect(paramstyle="pyformat" if library is postgresql else "named")
-    keep, set_ = (str(statement.compile(dialect=style)) for statement in (_KEEP_REPLACED, insert))
-    return keep, set_
-
-
-def _create_missing(engine: sa.Engine) -> None:
-    """Create the tables, columns and indexes that the database lacks.
-
-    Several workers, also of an older version of this project, may do this at once.
-    """
-    with engine.connect() as connection:
-        if not list(_missing(connection)):
-            return
-    with engine.begin() as connection:
-        if lock := _SCHEMA_LOCKS.get(engine.dialect.name):
-            connection.exec_driver_sql(lock)
-        for statement in list(_missing(connection)):
-            connection.execute(statement)
-
-
-def _missing(connection: sa.Connection) -> Iterator[sa.Executable]:
-    """The statements that create what the database lacks."""
-    found = sa.inspect(connection)
-    existing = set(found.get_table_names())
-    for table in _metadata.tables.values():
-        if table.name not in existing:
-            yield sa.schema.CreateTable(table)
-            yield from map(sa.schema.CreateIndex, table.indexes)
-            continue
-        columns = {column["name"] for column in found.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in columns:
-                text = sa.schema.CreateColumn(column).compile(connection)
-                yield sa.text(f"ALTER TABLE {table.name} ADD COLUMN {text}")
-        indexes = {index["name"] for index in found.get_indexes(table.name)}
-        for index in table.indexes:
-            if index.name not in indexes:
-                yield sa.schema.CreateIndex(index)
 
 
 def _is_temporary(error: Exception) -> bool:
@@ -907,25 +938,6 @@ def _raise_if_unavailable(context: sa.engine.ExceptionContext) -> None:
     if not isinstance(error, _FAULTY_VALUES):
         logger.warning("the prediction log: %s", reason_of(context.original_exception))
         raise PredictionLogError("the prediction log is busy or unavailable: retry later")
-
-
-def _totals(batch: PredictionBatch, rows: Any = slice(None)) -> dict[str, Any]:
-    """Totals of some rows of a batch, by column."""
-    predicted = batch.predicted[rows]
-    latency = np.repeat(batch.latency, batch.rows)[rows]
-    confidence, by_class = None, None
-    if batch.confidence is not None:
-        confidence = float(batch.confidence[rows].sum(dtype=np.float64))
-        by_class = np.bincount(predicted.astype(np.int64)).astype(_COUNTS).tobytes()
-    return {
-        "predictions": len(predicted),
-        "total_latency": float(latency.sum(dtype=np.float64)),
-        "total_predicted": float(predicted.sum(dtype=np.float64)),
-        "smallest": float(predicted.min()),
-        "largest": float(predicted.max()),
-        "total_confidence": confidence,
-        "by_class": by_class,
-    }
 
 
 def _decode(record: sa.Row[Any]) -> PredictionBatch:

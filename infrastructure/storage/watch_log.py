@@ -5,9 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from infrastructure.storage.bulk_labels import BulkLabelLog
-from infrastructure.storage.prediction_log import TABLES
-
-_watch = TABLES["watch_states"]
+from infrastructure.storage.tables import WATCH
 
 
 class WatchLog(BulkLabelLog):
@@ -15,7 +13,7 @@ class WatchLog(BulkLabelLog):
 
     def watch_state(self) -> str | None:
         """The state; None before the first check."""
-        query = sa.select(_watch.c.state).where(*self._watch_key())
+        query = sa.select(WATCH.c.state).where(*self._watch_key())
         with self._engine.connect() as connection:
             found: str | None = connection.execute(query).scalar()
         return found
@@ -25,11 +23,11 @@ class WatchLog(BulkLabelLog):
         values = {"state": state, "retraining_failed": retraining_failed}
         with self._engine.begin() as connection:
             if not connection.execute(
-                _watch.update().where(*self._watch_key()).values(values)
+                WATCH.update().where(*self._watch_key()).values(values)
             ).rowcount:
                 names = {"model": self._model, "environment": self._service["environment"] or ""}
-                connection.execute(_watch.insert().values(names | values))
+                connection.execute(WATCH.insert().values(names | values))
 
     def _watch_key(self) -> list[sa.ColumnElement[bool]]:
         environment = self._service["environment"] or ""
-        return [_watch.c.model == self._model, _watch.c.environment == environment]
+        return [WATCH.c.model == self._model, WATCH.c.environment == environment]

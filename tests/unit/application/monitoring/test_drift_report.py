@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,20 @@ def test_what_is_not_compared_has_its_reason() -> None:
     dates = [name for name in SPEC.monitored_names if name.startswith("day")]
     assert dates and all("no profile" in found.unwatched[name] for name in dates)
     assert "prediction" not in found.unwatched
+
+
+def test_what_is_not_logged_is_not_compared() -> None:
+    length = replace(SPEC.inputs[0], logged=False)
+    private = replace(SPEC, inputs=(length, *SPEC.inputs[1:]))
+    encoded = np.column_stack([drawn(50)[:, :2], np.ones((50, SPEC.width - 2))])
+    assert set(profile_inputs(SPEC, encoded)) == {"length", "city"}
+    assert set(profile_inputs(private, encoded)) == {"city"}
+    log = FakePredictionLog()
+    log.add(logged(drawn(50), 200))
+    known = {name: each for name, each in profiles().items() if name != "length"}
+    found = report_drift(log, private, known, 0, 1000)
+    assert {each.name for each in found.variables} == {"city", "prediction"}
+    assert "leaves it out" in found.unwatched["length"]
 
 
 def test_profiles_of_training_are_those_that_are_compared() -> None:

@@ -118,6 +118,16 @@ def test_inputs_have_the_values_of_their_kinds() -> None:
     ]
 
 
+def test_inputs_that_are_not_logged_have_no_column() -> None:
+    private = replace(LOAN, inputs=(replace(LOAN.inputs[0], logged=False),))
+    log = FakePredictionLog()
+    log.add(batch(1.0))
+    contracts = Contracts({"1": private}, private)
+    (row, *_), left_out = export(log, contracts)
+    assert "age" not in row and "age" not in contracts.columns() and not left_out
+    assert "age" in Contracts({"1": private}, LOAN).columns()
+
+
 @pytest.mark.parametrize(
     ("since", "until", "found"), [(0, 9, "aab"), (1, 2, "aa"), (1.5, 3, "b"), (2.5, 9, "")]
 )

@@ -359,6 +359,16 @@ def test_a_value_is_also_found_by_its_inputs() -> None:
     assert (other.predicted, other.actual, other.joined) == (300, 305, False)
 
 
+def test_feedback_by_inputs_is_refused_where_the_log_leaves_some_out() -> None:
+    setup, private = RentSetup(), replace(RENT.inputs[0], logged=False)
+    spec = replace(RENT, inputs=(private,))
+    feedback = Feedback(default_measure(spec), setup.log, setup.metrics)
+    with pytest.raises(InputError, match="leaves out area, .*: send request_id and row, or id"):
+        finished(feedback.for_inputs([30], 300.0, 305.0))
+    assert finished(feedback.for_prediction("a", 0, 310)).joined
+    assert len(setup.log.labels) == 1
+
+
 @pytest.mark.parametrize("value", ["310", float("nan"), float("inf"), True, 10**400])
 def test_the_true_value_must_be_finite(value: str | float) -> None:
     setup = RentSetup()

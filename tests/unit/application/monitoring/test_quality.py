@@ -8,7 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from application.monitoring.quality import Difference, VersionQuality, quality_of
+from application.monitoring.quality import (
+    Difference,
+    VersionQuality,
+    quality_of,
+    recent_quality_of,
+)
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.evaluation.intervals import score_interval, wilson_interval
@@ -47,6 +52,29 @@ def test_the_score_is_of_the_labelled_predictions_with_its_interval() -> None:
     found = quality(log, default_measure(CHURN))
     assert found == VersionQuality("1", 100, 50, 50, 0.9, wilson_interval(45, 50))
     assert found.coverage == 0.5
+
+
+def test_a_quick_score_is_of_the_latest_labelled_predictions_without_differences() -> None:
+    log = log_of([0] * 2100 + [1] * 100, [1.0] * 100 + [0.0] * 2000 + [None] * 100)
+    measure = default_measure(CHURN)
+    (traffic,) = log.versions(0)
+    assert quality(log, measure).differences
+    found = recent_quality_of(log, measure, traffic, 0)
+    assert found == VersionQuality("1", 2200, 2100, 2000, 1.0, wilson_interval(2000, 2000))
+    log, measure = log_of([0, 1] * 50, [0, 1, 1, 1] * 25), Measure(CHURN, "f1_macro")
+    (traffic,) = log.versions(0)
+    quick, full = recent_quality_of(log, measure, traffic, 0), quality(log, measure)
+    assert (quick.score, quick.scored) == (full.score, full.scored)
+    assert quick.interval == pytest.approx(full.interval, abs=0.05)
+
+
+@pytest.mark.parametrize("labels", [0, 29])
+def test_a_quick_score_needs_as_many_labels(labels: int) -> None:
+    log = log_of([0] * 40, [0.0] * labels + [None] * (40 - labels))
+    (traffic,) = log.versions(0)
+    found = recent_quality_of(log, default_measure(CHURN), traffic, 0)
+    assert found == quality(log, default_measure(CHURN))
+    assert found.score is None and "too few" in found.reason
 
 
 def test_the_period_is_that_of_the_predictions() -> None:

@@ -159,6 +159,20 @@ def test_the_monitored_values_of_the_inputs_are_logged(
     assert [entry.identity for entry in log.predictions] == identities(rows).tolist()
 
 
+def test_what_the_contract_leaves_out_is_not_logged_nor_a_hash_of_it(
+    metrics: FakeMetrics, log: FakePredictionLog
+) -> None:
+    inputs = (Number("area", "m²", 0, 500), Number("age", "", 0, 120, logged=False))
+    recorder = PredictionRecorder(
+        ModelSpec("rent", inputs, RENT.output), metrics, log, interval=NEVER
+    )
+    rows = np.array([[30, 41], [40, 42]], np.float32)
+    recorder.record(structs.replace(regression_result("a", 1, 2), rows=rows))
+    recorder.close()
+    np.testing.assert_array_equal([e.inputs for e in log.predictions], [[30, np.nan], [40, np.nan]])
+    assert [entry.identity for entry in log.predictions] == [0, 0]
+
+
 def test_only_equal_rows_have_the_same_identity() -> None:
     rows = np.array([[1, np.nan], [1, np.nan], [1, 0], [np.nan, 1]], dtype=np.float32)
     first, again, *others = identities(rows).tolist()

@@ -13,6 +13,7 @@ from application.monitoring.summary import summarise
 from application.ports.prediction_log import LabelledPrediction
 from domain.contract import ModelSpec, Number, Quantity
 from domain.evaluation.estimation import IsotonicCalibration
+from domain.evaluation.intervals import wilson_interval
 from domain.evaluation.measures import default_measure
 from tests import petals
 from tests.fakes import (
@@ -40,12 +41,14 @@ def busy_log() -> FakePredictionLog:
 
 
 def of_version(version: str | None, predictions: int, labelled: int) -> dict[str, object]:
-    """What the summary shows of a version."""
+    """What the summary shows of a version with few labels."""
+    reason = f"too few to say: {labelled} labels, 30 are needed"
     return {
         "version": version,
         "total_predictions": predictions,
         "labeled_predictions": labelled,
         "label_coverage": labelled / predictions,
+        "reason": reason if version else "these predictions were logged without a version",
     }
 
 
@@ -128,6 +131,23 @@ def test_the_estimated_quality_is_of_the_version_that_answers() -> None:
     assert summary["estimated"]["measures"] == {
         "accuracy": {"reason": "too few to say: 20 predictions, 30 are needed", "rows": 20}
     }
+
+
+def test_each_version_has_its_score_with_the_interval() -> None:
+    log, now = FakePredictionLog(), time.time()
+    for number in range(80):
+        version = "12"[number % 2]
+        entry = replace(logged_prediction(f"r{number}", SETOSA, at=now), version=version)
+        log.add(batch_of(entry))
+        if number < 79:
+            actual = float(number % 2 and number < 20)  # 10 of version 2 are wrong
+            label = LabelledPrediction(f"r{number}", 0, 0, actual, 0.9, version, now)
+            log.label(label, at=now)
+    first, second = summarise(log, default_measure(petals.SPEC), 1)["by_version"]
+    assert "reason" not in first | second
+    assert (first["measure"], first["score"], first["scored_predictions"]) == ("accuracy", 1, 40)
+    assert (second["score"], second["scored_predictions"]) == (29 / 39, 39)
+    assert second["score_interval"] == wilson_interval(29, 39)
 
 
 def test_labels_older_than_the_hours_are_left_out() -> None:

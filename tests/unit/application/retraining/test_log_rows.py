@@ -102,11 +102,14 @@ def test_a_later_label_of_the_same_prediction_replaces_the_earlier_one() -> None
     [
         (replace(LOAN, inputs=(*LOAN.inputs, Datetime("opened"))), "opened"),
         (ModelSpec("a", (Text("letter"),), LOAN.output), "letter"),
+        (ModelSpec("a", (Number("age", "", 0, 1, logged=False),), LOAN.output), "age"),
         (ModelSpec("a", (Tensor("photo", (2, 2), 0, 1),), LOAN.output), "photo"),
     ],
-    ids=["date", "text", "tensor"],
+    ids=["date", "text", "not logged", "tensor"],
 )
-def test_inputs_of_which_the_log_has_a_summary_are_refused(spec: ModelSpec, names: str) -> None:
+def test_inputs_of_which_the_log_has_a_summary_or_nothing_are_refused(
+    spec: ModelSpec, names: str
+) -> None:
     with pytest.raises(DataError, match=f"does not have the values of {names}: add the labelled"):
         check_usable(spec, None)
 

@@ -62,6 +62,7 @@ PROVENANCE = {
         (Number("x", "cm", 0.1, 30), "0.1 to 30 cm"),
         (Number("x", "", -1, 1), "-1 to 1"),
         (Number("x", "", 0, 1, nullable=True), "0 to 1, or missing"),
+        (Number("x", "", 0, 1, nullable=True, logged=False), "0 to 1, or missing; not logged"),
         (Category("x", ("a", "b")), "a, b"),
         (Category("x", ("a", "b"), unseen="missing"), "a, b, others count as missing"),
         (Category("x", ("a", "b"), nullable=True), "a, b, or missing"),

@@ -387,6 +387,15 @@ def test_a_missing_key_of_the_forest_is_refused_by_name(tmp_path: Path, key: str
     assert block_refusal(config, petals).startswith(f"{key}: field required")
 
 
+@pytest.mark.parametrize("days", [0, -1, float("inf"), "90"])
+def test_predictions_are_kept_for_a_positive_number_of_days(tmp_path: Path, days: object) -> None:
+    assert read(tmp_path, TUTORIAL).monitoring.retention_days == 90
+    config = read(tmp_path, TUTORIAL | {"monitoring": {"retention_days": 0.5}})
+    assert config.monitoring.retention_days == 0.5
+    wrong = TUTORIAL | {"monitoring": {"retention_days": days}}
+    assert "monitoring.retention_days: input should be" in refusal(tmp_path, wrong)
+
+
 @pytest.mark.parametrize("key", ["seed", "validation.minimum", "serving.port"])
 def test_an_unknown_key_is_refused_by_name(tmp_path: Path, key: str) -> None:
     assert refusal(tmp_path, changed(key, 1)) == f"unknown key '{key}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,31 @@ def test_numbers_are_monitored_directly() -> None:
 def test_a_text_is_monitored_by_its_length() -> None:
     assert REVIEW.monitored_names == ("what they said",)
     assert REVIEW.monitored(REVIEW.encode_rows([["four"], ["a"]])).tolist() == [[4], [1]]
+
+
+@pytest.mark.parametrize("spec", [FLAT, RENT, REVIEW], ids=["flat", "rent", "review"])
+def test_an_input_that_is_not_logged_is_nan_in_the_log_only(spec: ModelSpec) -> None:
+    rows = {"flat": [GOOD], "rent": RENT_ROWS}.get(spec.name, [["four"]])
+    encoded = spec.encode_rows(rows)
+    np.testing.assert_array_equal(spec.logged(encoded), spec.monitored(encoded))
+    assert not spec.unlogged_names
+    for item in spec.inputs:
+        inputs = [replace(each, logged=each is not item) for each in spec.inputs]
+        private = replace(spec, inputs=tuple(inputs))
+        assert private.unlogged_names == (item.name,)
+        monitored, logged = private.monitored(encoded), private.logged(encoded)
+        np.testing.assert_array_equal(monitored, spec.monitored(encoded))
+        left_out = np.array([each.name == item.name for each in private.monitored_inputs])
+        assert left_out.any() and np.isnan(logged[:, left_out]).all()
+        np.testing.assert_array_equal(logged[:, ~left_out], monitored[:, ~left_out])
+        assert ModelSpec.from_dict(json.loads(json.dumps(private.to_dict()))) == private
+
+
+def test_inputs_of_contracts_that_do_not_say_so_are_logged() -> None:
+    written = RENT.to_dict()
+    for item in written["inputs"]:
+        del item["logged"]
+    assert ModelSpec.from_dict(written) == RENT
 
 
 # the contract itself

@@ -222,6 +222,12 @@ def test_the_order_of_words_is_not_a_change() -> None:
     assert change(DISTRICT, replace(DISTRICT, categories=("north", "east"))) == ContractChange()
 
 
+def test_what_is_logged_is_not_a_change_for_clients() -> None:
+    private = replace(AREA, logged=False)
+    assert change(AREA, private) == ContractChange(wording=("area is no longer logged",))
+    assert change(private, AREA) == ContractChange(wording=("area is now logged",))
+
+
 def test_a_changed_description_is_a_change_of_wording() -> None:
     assert change(AREA, replace(AREA, description="floor")) == ContractChange(
         wording=("the description of area has changed",)

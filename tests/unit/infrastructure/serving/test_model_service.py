@@ -13,7 +13,12 @@ import pytest
 
 from domain.contract import ModelSpec, Number, Quantity
 from infrastructure.packaging.model_package import ModelPackage, PackageDraft
-from infrastructure.serving.model_service import score_threshold, spool_folder, value_buckets
+from infrastructure.serving.model_service import (
+    retention_days,
+    score_threshold,
+    spool_folder,
+    value_buckets,
+)
 from shared.paths import ROOT
 
 GOLDEN = {"rows": [[0.5], [0.6]], "answers": [[250.0, 0.0, 500.0], [150.0, 0.0, 500.0]]}
@@ -136,6 +141,17 @@ def test_the_threshold_of_the_gate_is_the_recorded_one(
     profiles = {"prediction": profile(1)}
     folder = package_of(tmp_path / "package", "size", profiles, provenance)
     assert score_threshold(ModelPackage(folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [({"config": {"monitoring": {"retention_days": 7}}}, 7), ({"config": {}}, 90), ({}, 90)],
+)
+def test_predictions_are_kept_as_long_as_the_configuration_says(
+    provenance: dict[str, Any], expected: float, tmp_path: Path
+) -> None:
+    folder = package_of(tmp_path / "package", "size", {"prediction": profile(1)}, provenance)
+    assert retention_days(ModelPackage(folder)) == expected
 
 
 @pytest.mark.parametrize(

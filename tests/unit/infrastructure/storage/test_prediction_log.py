@@ -472,6 +472,142 @@ def test_versions_have_their_predictions_labels_and_times(open_log: Open) -> Non
     assert not log.versions(NOW + 2)
 
 
+# totals by minute, hour and day
+
+
+def as_an_older_version(folder: Path) -> None:
+    """Make what is in the log as if a version had written it that had no totals."""
+    with closing(sqlite3.connect(folder / "new/log.db")) as database:
+        for table in ("prediction_batches", "labelled_rows"):
+            database.execute(f"UPDATE {table} SET summed = NULL")
+        database.execute("UPDATE labelled_rows SET counted = NULL")
+        for table in ("prediction_totals", "label_totals", "quality_totals"):
+            database.execute(f"DELETE FROM {table}")
+        database.commit()
+
+
+def not_summed(folder: Path) -> int:
+    """How many batches and labels are not part of the totals."""
+    with closing(sqlite3.connect(folder / "new/log.db")) as database:
+        query = "SELECT count(*) FROM {} WHERE {} IS NULL"
+        flags = (("prediction_batches", "summed"), ("labelled_rows", "summed + counted"))
+        return sum(database.execute(query.format(*flag)).fetchone()[0] for flag in flags)
+
+
+@pytest.mark.parametrize("older", [0, 5, 11])
+def test_totals_over_minutes_hours_and_days_are_those_of_a_log_in_memory(
+    open_log: Open, tmp_path: Path, older: int
+) -> None:
+    fake, log, start = FakePredictionLog(), open_log(), (NOW - HOUR) // DAY * DAY
+    for number, at in enumerate((-DAY - 1, -7200, -3600, -61, -60, -1, 0, 59.5, 60, 3599, 3600)):
+        version = "12"[number % 2]
+        rows = [
+            prediction(f"{number}-{step}", at=start + at + step, predicted=(number + step) % 3)
+            for step in range(4)
+        ]
+        labels = [
+            LabelledPrediction(row.request_id, 0, row.predicted, 1, 0.5, version, row.at)
+            for row in rows[: number % 3]
+        ]
+        for each in (log, fake):
+            each.add(replace(batch_of(*rows), version=version))
+            each.label(*labels, at=start + at + 40)
+            each.label(*[label._replace(actual=2) for label in labels[:1]], at=start + at + 3605)
+        if number + 1 == older:
+            as_an_older_version(tmp_path)
+    assert bool(not_summed(tmp_path)) == bool(older)
+    assert_same_totals(log, fake, start)
+    again = open_log()  # which sums what an older version has written
+    assert not not_summed(tmp_path)
+    assert_same_totals(again, fake, start)
+
+
+def assert_same_totals(log: SqlPredictionLog, fake: FakePredictionLog, start: float) -> None:
+    """Check that both logs have the same totals of periods around some midnight."""
+    for since in (0.0, *(start + at for at in (-DAY, -7199, -3600, -59, 0.25, 60, 3599.5))):
+        for until in (None, *(start + at for at in (-3600, -58.5, 0, 62, 3602))):
+            for version in (None, "1"):
+                period = (since, until, version)
+                assert vars(log.traffic(*period)) == pytest.approx(vars(fake.traffic(*period)))
+                assert log.by_class(*period) == fake.by_class(*period)
+                assert log.confusion(*period) == fake.confusion(*period)
+                assert log.errors(*period) == fake.errors(*period)
+            assert log.versions(since, until) == fake.versions(since, until)
+
+
+def test_what_an_older_version_writes_is_summed_a_few_at_a_time(
+    open_log: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log()
+    log.add(*[batch_of(prediction(f"old{n}")) for n in range(25)])
+    log.label(LabelledPrediction("old0", 0, 0, 0, made=NOW), at=NOW)
+    as_an_older_version(tmp_path)
+    monkeypatch.setattr(prediction_log, "_SUMMED_BATCHES", 10)
+    again, left = open_log(), []
+    for number in range(4):
+        left.append(not_summed(tmp_path))
+        assert again.traffic(0).predictions == 25 + number
+        add(again, prediction(f"new{number}"))
+    assert left == [16, 6, 0, 0]
+    assert again.versions(0) == [VersionTraffic(None, 29, 1, NOW, NOW)]
+    assert again.confusion(0) == {(0, 0): 1}
+
+
+def test_corrected_labels_are_counted_once(log: SqlPredictionLog) -> None:
+    add(log, *[prediction(f"r{n}", at=NOW - n * DAY) for n in range(3)])
+    for actual in (0.0, 1.0, 1.0, 2.0):
+        log.label(LabelledPrediction("r0", 0, 0, actual, made=NOW), at=NOW)
+        log.label(LabelledPrediction("r1", 0, 0, actual, made=NOW - DAY), at=NOW)
+    assert [log.versions(NOW - at)[0].labelled for at in (0, DAY, 2 * DAY)] == [1, 2, 2]
+    log.label(LabelledPrediction("r1", 0, 0, 5.0, made=NOW), at=NOW)  # of a later prediction
+    assert [log.versions(NOW - at)[0].labelled for at in (0, DAY)] == [2, 2]
+
+
+def test_totals_are_removed_with_their_predictions(open_log: Open, tmp_path: Path) -> None:
+    days, start = range(10), (NOW - HOUR) // DAY * DAY
+    log = open_log()
+    for day in days:
+        for hour in (0, 1):
+            at = start - day * DAY + hour * HOUR
+            add(log, prediction(f"r{day}-{hour}", at=at))
+            log.label(LabelledPrediction(f"r{day}-{hour}", 0, 0, 0, made=at), at=at)
+    kept = (NOW - start + 6 * DAY + 30) / DAY  # until between the two of a day
+    for again in (open_log(retention_days=kept - HOUR / 2 / DAY), open_log()):
+        assert again.traffic(0).predictions == sum(again.by_class(0).values()) == 13
+        assert again.versions(0)[0].labelled == again.versions(0)[0].predictions == 13
+    with closing(sqlite3.connect(tmp_path / "new/log.db")) as database:
+        query = "SELECT min(start), count(*) FROM prediction_totals GROUP BY seconds"
+        late = start - 6 * DAY + HOUR
+        assert database.execute(query).fetchall() == [
+            (late, 13),
+            (late, 13),
+            (start - 5 * DAY, 6),
+        ]
+
+
+def test_a_summary_of_a_large_log_reads_few_batches(log: SqlPredictionLog) -> None:
+    """Neither a scan of all batches, nor of those of whole minutes."""
+    start = (NOW - HOUR) // DAY * DAY
+    for number in range(200):
+        add(log, prediction(f"r{number}", at=start - number * 600.5))
+    plans: list[str] = []
+
+    def explain(connection: sa.Connection, _cursor: object, sql: str, values: Any, *_: Any) -> None:
+        if sql.startswith("SELECT"):
+            driver: Any = connection.connection.driver_connection
+            plans.append(f"{sql}: {driver.execute(f'EXPLAIN QUERY PLAN {sql}', values).fetchall()}")
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", explain)
+    try:
+        assert log.traffic(start - 33333.3, start - 3.3).predictions == 55
+        assert len(log.versions(start - 33333.3)) == 1
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", explain)
+    assert plans and not [plan for plan in plans if "SCAN" in plan]
+    on_batches = [plan for plan in plans if "FROM prediction_batches" in plan]
+    assert all("until>? AND until<?" in plan or "_not_summed" in plan for plan in on_batches)
+
+
 # all predictions of a period
 
 
