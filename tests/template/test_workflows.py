@@ -29,7 +29,7 @@ MAKE_STEP = re.compile(rf'make ({TARGET})(?: [A-Z_]+=\w+)*(?: >> "\$GITHUB_STEP_
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 # Steps without a make target, by name, and the programs that they may call.
-OTHER_STEPS = {"Notify": {"jq", "curl"}}
+OTHER_STEPS = {"Notify": {"jq", "curl"}, "Install Prometheus": {"sudo"}}
 
 # Jobs, each with the jobs that must have passed before.
 GRAPH: dict[str, list[str]] = {
