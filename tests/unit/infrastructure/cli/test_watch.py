@@ -1,0 +1,102 @@
+"""A deployed model is watched, through the command."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from application.ports.prediction_log import LabelledPrediction
+from infrastructure.cli.__main__ import main
+from infrastructure.storage.watch_log import WatchLog
+from tests.fakes import PETALS_CONFIG, SETOSA, batch_of, logged_prediction
+
+pytestmark = pytest.mark.usefixtures("petals_in_catalog")
+NAME, VERSION = "petals_pipeline", "1.0.0-a"
+ROWS = 200
+
+
+@pytest.fixture(name="log", autouse=True)
+def _log(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchLog]:
+    """The log of staging, in which half of the predictions are wrong."""
+    own = type(tracking)(tmp_path, tracking.make_package)
+    own.record(NAME, VERSION)
+    own.make_champion(NAME, VERSION)
+    own.use(monkeypatch)
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
+    now = time.time()
+    url = f"sqlite:///{tmp_path}/releases/staging/predictions.db"
+    with closing(WatchLog(url, NAME, environment="staging")) as log:
+        rows = [logged_prediction("a", SETOSA, row=row, at=now - 9) for row in range(ROWS)]
+        log.add(replace(batch_of(*rows), version=VERSION))
+        labels = [
+            LabelledPrediction("a", row, 0, row % 2, 0.9, VERSION, now - 9) for row in range(ROWS)
+        ]
+        log.label(*labels, at=now)
+        yield log
+
+
+def watch(tmp_path: Path, **policy: Any) -> int:
+    """Check once, with this policy."""
+    config = json.loads(PETALS_CONFIG.read_text(encoding="utf-8")) | {"watch": policy}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return main(["watch", "--once", "--model", "petals", "--config", str(path)])
+
+
+def test_an_alert_is_shown_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert watch(tmp_path) == 0
+    output = capsys.readouterr().out
+    assert "alerts    shown here only: set ALERT_WEBHOOK_URL" in output
+    assert f"version   {VERSION}, the champion is {VERSION}\n" in output
+    assert "quality   accuracy 0.5000 [0.4314, 0.5686] of 200 labels, threshold 0.85\n" in output
+    assert f"ALERT     QualityBelowGate: {NAME} in staging: version {VERSION}" in output
+    assert "ALERT     RetrainingDue" in output
+    assert watch(tmp_path) == 0
+    assert "ALERT  " not in capsys.readouterr().out
+
+
+def test_without_predictions_nothing_is_watched(
+    log: WatchLog, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    del log
+    for file in (tmp_path / "releases/staging").glob("predictions.db*"):
+        file.unlink()
+    with closing(WatchLog(f"sqlite:///{tmp_path}/releases/staging/predictions.db", NAME)):
+        assert watch(tmp_path) == 0
+    assert f"watched   nothing of {NAME} is deployed in staging or logged\n" in (
+        capsys.readouterr().out
+    )
+
+
+def fake_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let `make` be a script."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "make").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (folder / "make").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_a_retraining_that_fails_is_reported_with_its_last_lines(
+    log: WatchLog,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_make(tmp_path, monkeypatch, 'echo "$@"; echo "error: no room" >&2; exit 2')
+    monkeypatch.setenv("MAKEFLAGS", "ONCE=1")
+    assert watch(tmp_path, retrain="deploy") == 0
+    output = capsys.readouterr().out
+    config = tmp_path / "config.json"
+    assert f"  retrain MODEL=petals ENV=staging CONFIG={config}\n" in output
+    assert (
+        "RetrainingFailed: petals_pipeline in staging: make retrain ended with code 2: " in output
+    )
+    assert "error: no room\n" in output and log.retraining_failed()
