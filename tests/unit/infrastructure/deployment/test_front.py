@@ -199,9 +199,9 @@ def test_a_front_that_starts_with_a_damaged_state_file_waits_for_a_right_one(
     state.write_text("", encoding="utf-8")
     release = CurrentRelease(state)
     with pytest.raises(ConnectionError, match="no release is known"):
-        release.port()
+        release.routes()
     state.write_text(json.dumps({"port": releases[0].port}), encoding="utf-8")
-    assert release.port() == releases[0].port
+    assert release.routes().port == releases[0].port
 
 
 def test_a_port_in_use_is_reported_in_one_line(front: Front) -> None:
