@@ -7,6 +7,7 @@ all of it, or as a canary a share. The state file of the current release also na
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import http.client
 import json
@@ -18,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -251,7 +252,7 @@ class LocalEnvironment:
             processes = self._running(current)
             with self._checked(wanted, current, f"a canary next to {current.bento_tag}") as release:
                 canary = Canary(release, share, header)
-                state = replace(current, canary=canary)
+                state = dataclasses.replace(current, canary=canary)
                 write_release(self._current, state)
             show_step("canary", f"{build.version} gets {canary.share_text}")
             self._clean_up(state, current, processes)
@@ -303,7 +304,7 @@ class LocalEnvironment:
             return self._roll_out(build, previous.workers, for_rollback(explicit, then, now), old)
 
     def _end_canary(self, release: Release) -> Release:
-        processes, alone = self._running(release), replace(release, canary=None)
+        processes, alone = self._running(release), dataclasses.replace(release, canary=None)
         write_release(self._current, alone)
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {alone.version} only")
         self._clean_up(alone, release, processes)
@@ -340,7 +341,7 @@ class LocalEnvironment:
             for process in processes:
                 running = stop_process(process) or running
             if release:
-                write_release(self._previous, replace(release, canary=None))
+                write_release(self._previous, dataclasses.replace(release, canary=None))
             elif _is_damaged(self._current):  # its keys are unknown, so a deployment must set them
                 self._current.replace(self._previous)
             self._current.unlink(missing_ok=True)
@@ -436,7 +437,7 @@ class LocalEnvironment:
                 raise
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         if old:
-            write_release(self._previous, replace(old, canary=None))
+            write_release(self._previous, dataclasses.replace(old, canary=None))
         self._clean_up(release, old, processes)
         return release
 

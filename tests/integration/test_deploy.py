@@ -41,8 +41,9 @@ class Machine:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def deploy(self, build: Home | None = None, *arguments: str) -> tuple[int, str]:
-        """Deploy the build, or that of another home."""
+    def deploy(self, build: Home | None = None, canary: int = 0) -> tuple[int, str]:
+        """Deploy the build, or that of another home, with a share of the traffic or all of it."""
+        arguments = ("--canary", str(canary)) if canary else ()
         receipt = str((build or self.home).receipts / "bento-build.json")
         return self("deploy", "--patience", "60", "--bento", receipt, *arguments)
 
@@ -282,7 +283,7 @@ def test_a_canary_shares_traffic_and_log_and_takes_over_without_failed_requests(
 ) -> None:
     assert machine.deploy()[0] == 0
     first, second = built_version(machine.home), built_version(second_home)
-    code, output = machine.deploy(second_home, "--canary", "50")
+    code, output = machine.deploy(second_home, canary=50)
     assert code == 0 and f"{second} gets 50 % of connections" in output, output
     served: list[str] = []
     for _ in range(24):  # a label may reach the other release than its prediction did
