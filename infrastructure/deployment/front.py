@@ -139,6 +139,12 @@ async def run(host: str, port: int, state: Path) -> None:
     """Forward connections to the current release until SIGTERM."""
 
     release = CurrentRelease(state)
+    tasks: set[asyncio.Task[None]] = set()  # asyncio itself may let them be garbage-collected
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(connect(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):
@@ -148,7 +154,7 @@ async def run(host: str, port: int, state: Path) -> None:
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    server = await asyncio.start_server(connect, host, port, backlog=2048)
+    server = await asyncio.start_server(accept, host, port, backlog=2048)
     await ended.wait()
     server.close()  # leaving `async with server` would wait for open connections
 

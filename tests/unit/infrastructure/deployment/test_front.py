@@ -35,6 +35,7 @@ class Echo(socketserver.BaseRequestHandler):
         self.request.sendall(self.server.name)  # type: ignore[attr-defined]
         while data := self.request.recv(65536):
             self.request.sendall(data)
+        time.sleep(self.server.linger)  # type: ignore[attr-defined]
         self.request.sendall(b"<end>")
 
 
@@ -42,6 +43,7 @@ class Release(socketserver.ThreadingTCPServer):
     """A release on a free port that echoes."""
 
     daemon_threads = True
+    linger = 0.0  # seconds from the end of a client to the end of the connection
     request_queue_size = 128
 
     def __init__(self, name: bytes) -> None:
@@ -164,6 +166,18 @@ def test_many_connections_are_served_at_once(front: Front) -> None:
     for connection in connections:
         connection.close()
     assert answers == [b"old%02d" % number for number in reversed(range(50))]
+
+
+def test_clients_that_leave_before_the_release_leave_nothing_in_the_log(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    releases[0].linger = 0.2
+    for _ in range(300):
+        with closing(front.connect()) as connection:
+            assert read(connection, 3) == b"old"
+    front.process.terminate()
+    assert front.process.wait(SECONDS) == 0
+    assert front.log.read_bytes() == b""
 
 
 def test_a_release_that_does_not_listen_costs_its_connection_and_not_the_front(
