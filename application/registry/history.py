@@ -26,10 +26,12 @@ class State:
     Attributes:
         champions: by model.
         deployed: by environment.
+        canaries: by environment; the entry's details have the share.
     """
 
     champions: dict[str, Tenure] = field(default_factory=dict)
     deployed: dict[str, Tenure] = field(default_factory=dict)
+    canaries: dict[str, Tenure] = field(default_factory=dict)
 
 
 def parse_time(text: str) -> datetime:
@@ -71,13 +73,19 @@ def state_at(
             break
         tenure = Tenure(entry.model_name, entry.version, entry)
         environment = entry.details.get("env")
+        if entry.event not in ("promote", "rollback", "deploy", "canary", "stop"):
+            continue
+        if environment is None:
+            state.champions[entry.model_name] = tenure
+            continue
+        name = str(environment)
+        state.canaries.pop(name, None)  # another release, or another share
         if entry.event == "stop":
-            state.deployed.pop(str(environment), None)
-        elif entry.event in ("promote", "rollback", "deploy"):
-            if environment is None:
-                state.champions[entry.model_name] = tenure
-            else:
-                state.deployed[str(environment)] = tenure
+            state.deployed.pop(name, None)
+        elif entry.event != "canary":
+            state.deployed[name] = tenure
+        elif entry.details.get("share"):
+            state.canaries[name] = tenure
     return state
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from application.registry.history import state_at
+from application.registry.history import Tenure, state_at
 from infrastructure.cli._arguments import add_environment, add_port
 from infrastructure.deployment.local import DEFAULT_PORT, READY_SECONDS, Build, LocalEnvironment
-from infrastructure.deployment.release import Release, public_port
+from infrastructure.deployment.release import Canary, Release, public_port
 from infrastructure.registry.ledger import FileLedger, open_ledger
 from shared.console import show_step
 from shared.settings import Settings
@@ -48,8 +49,9 @@ def record_change(
 ) -> Iterator[None]:
     """Lock an environment while it changes, and enter the change into the ledger.
 
-    The entry is written even if the command failed, and left out if nothing changed. A change that
-    a killed command made, but did not record, is entered first.
+    The entry is written even if the command failed, and left out if nothing changed. If only the
+    canary changed, it is a `canary` with its share, 0 at its end. A change that a killed command
+    made, but did not record, is entered first.
 
     Args:
         build: the build to deploy, for which the environment's folder is created.
@@ -68,9 +70,13 @@ def record_change(
         finally:
             after = environment.current_if_known()
             changed = after or before
-            if changed and after != before:
-                port = environment.port if after else None
+            port = environment.port if after else None
+            if changed and _alone(after) != _alone(before):
                 _record(ledger, event if after else "stop", args.env, changed, port)
+            elif after and before and after.canary != before.canary:
+                ended = replace(before.canary, share=0) if before.canary else None
+                if canary := after.canary or ended:
+                    _record_canary(ledger, args.env, canary, port)
 
 
 def _record_missing(ledger: FileLedger, folder: Path, environment: LocalEnvironment) -> None:
@@ -84,9 +90,38 @@ def _record_missing(ledger: FileLedger, folder: Path, environment: LocalEnvironm
     elif stopped and (stopped.model, stopped.version) == recorded:
         show_step("recorded", f"{stopped.bento_tag} was stopped, which the ledger lacked")
         _record(ledger, "stop", folder.name, stopped, None)
+    canary = current.canary if current else None
+    noted = state_at(ledger.entries()).canaries.get(folder.name)
+    if canary and (not noted or _facts(noted) != (canary.release.version, canary.share)):
+        show_step("recorded", f"{canary.release.bento_tag} is a canary, which the ledger lacked")
+        _record_canary(ledger, folder.name, canary, public_port(folder))
+    elif current and noted and not canary:
+        show_step("recorded", f"the canary {noted.version} ended, which the ledger lacked")
+        details: dict[str, str | float | None] = {**noted.since.details, "share": 0}
+        ledger.append("canary", noted.model_name, noted.version, **details)
 
 
-def _record(ledger: FileLedger, event: str, name: str, release: Release, port: int | None) -> None:
-    ledger.append(
-        event, release.model, release.version, env=name, port=port, bento_tag=release.bento_tag
-    )
+def _facts(canary: Tenure) -> tuple[str, str | float | None]:
+    return canary.version, canary.since.details.get("share")
+
+
+def _alone(release: Release | None) -> Release | None:
+    """A release without its canary."""
+    return replace(release, canary=None) if release else None
+
+
+def _record(
+    ledger: FileLedger,
+    event: str,
+    name: str,
+    release: Release,
+    port: int | None,
+    **more: str | float | None,
+) -> None:
+    details = {"env": name, "port": port, "bento_tag": release.bento_tag, **more}
+    ledger.append(event, release.model, release.version, **details)
+
+
+def _record_canary(ledger: FileLedger, name: str, canary: Canary, port: int | None) -> None:
+    by = canary.header or "connection"
+    _record(ledger, "canary", name, canary.release, port, share=canary.share, by=by)

@@ -1,13 +1,17 @@
 """Deploy a built Bento on this machine without interrupting the service.
 
 The current release serves until the new one is ready and has reproduced its golden predictions.
+With --canary, the new one then gets a share of the connections. Without, it gets all of them: a
+canary of the same build as it is, without a restart; another canary is stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
+from domain.errors import DeploymentError
 from infrastructure.cli._arguments import valid_workers
 from infrastructure.cli._releases import (
     add_environment_and_port,
@@ -29,6 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=valid_workers, default=1, help="processes (default: %(default)s)"
     )
     parser.add_argument("--replace", action="store_true", help="allow replacing another model")
+    parser.add_argument(
+        "--canary",
+        type=_share,
+        help="percentage of the connections that the build gets, 1 to 99, while the current "
+        "release keeps the rest; again with another number changes it; rollback-release ends it",
+    )
+    parser.add_argument(
+        "--canary-by",
+        type=_header,
+        help="header that identifies callers, such as X-API-Key: the share is then one of callers, "
+        "each of whom stays with one release",
+    )
     add_patience(parser)
 
 
@@ -38,5 +54,28 @@ def run(args: argparse.Namespace) -> None:
     environment = open_environment(args, settings)
     built, explicit = read_build(args.bento), explicit_variables()
     build = Build(args.bento.parent / "bento", built["version"], built["bento_tag"])
-    with record_change("deploy", args, settings, environment, build):
-        environment.deploy(build, args.workers, explicit, args.replace)
+    if args.canary_by and not args.canary:
+        raise DeploymentError("CANARY_BY needs CANARY, the percentage of callers")
+    new = None if args.canary else build
+    with record_change("deploy", args, settings, environment, new):
+        if args.canary:
+            header = args.canary_by or ""
+            environment.deploy_canary(build, args.workers, explicit, args.canary, header)
+        else:
+            environment.deploy(build, args.workers, explicit, args.replace)
+
+
+def _share(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a percentage from 1 to 99, such as 10"
+        )
+    return int(text)
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9-]{1,64}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not the name of a header, such as X-API-Key"
+        )
+    return text

@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> None:
         if current:
             state = "running" if release.process() else "stopped"
             deployed.setdefault(release.bento_tag, []).append(f"{environment} {state}")
+            if release.canary:
+                tag = release.canary.release.bento_tag
+                deployed.setdefault(tag, []).append(f"{environment} canary")
     try:
         entries = FileLedger(settings.ledger).entries()
     except RegistryError as error:

@@ -1,4 +1,7 @@
-"""Deploy the previous release of an environment again, with its own settings."""
+"""Deploy the previous release of an environment again, with its own settings.
+
+While there is a canary, this only ends the canary.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Stop the front and the release."""
+    """Stop the front, the release and its canary."""
     settings = Settings.load()
     environment = open_environment(args, settings)
     stopped = False

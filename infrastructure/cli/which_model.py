@@ -34,9 +34,13 @@ def run(args: argparse.Namespace) -> None:
     entries = FileLedger(settings.ledger).entries()
     name = registered_name(args.model) if args.model else None
     state = state_at(entries, args.at)
+    canaries = {
+        f"{environment} canary ({tenure.since.details['share']} %)": tenure
+        for environment, tenure in state.canaries.items()
+    }
     found = [
         *(("champion", tenure) for tenure in state.champions.values()),
-        *((environment, tenure) for environment, tenure in state.deployed.items()),
+        *(state.deployed | canaries).items(),
     ]
     found = [(place, tenure) for place, tenure in found if name in (None, tenure.model_name)]
     show_step("at", local_time(args.at))

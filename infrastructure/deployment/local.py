@@ -1,11 +1,13 @@
 """Deploy a Bento on this machine.
 
 An environment has a front on its public port and one release behind it. A new release starts next
-to the old one, must become ready and reproduce its golden predictions, and only then gets traffic.
+to the old one, must become ready and reproduce its golden predictions, and only then gets traffic:
+all of it, or as a canary a share. The state file of the current release also names its canary.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import http.client
 import json
@@ -29,6 +31,7 @@ from infrastructure.compute.receipts import write_receipt
 from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
 from infrastructure.deployment.release import (
     FRONT,
+    Canary,
     DamagedStateError,
     Front,
     Release,
@@ -71,6 +74,33 @@ class Build:
     def model(self) -> str:
         """Registered name of its model."""
         return self.bento_tag.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A build, and how it is to run."""
+
+    build: Build
+    workers: int
+    variables: dict[str, str]
+    golden: Golden
+
+    def is_run_by(self, release: Release) -> bool:
+        """Whether a release runs this build with these settings."""
+        same_settings = (release.workers, release.variables) == (self.workers, self.variables)
+        return same_settings and _same_bento(release.bento, self.build.bento)
+
+    def check(self, release: Release, port: int | None = None) -> None:
+        """Check that a release reproduces the golden predictions.
+
+        Args:
+            port: where to send them; None means the release's own port.
+
+        Raises:
+            DeploymentError: it does not.
+        """
+        version, key = self.build.version, release.api_key
+        check_golden_predictions(port or release.port, self.golden, version, key)
 
 
 class LocalEnvironment:
@@ -171,6 +201,8 @@ class LocalEnvironment:
     ) -> Release:
         """Deploy a build; the current release serves until the new one has passed its checks.
 
+        A canary of this build becomes the current release as it is; another canary ends.
+
         Args:
             explicit: the variables that the shell or .env sets; others stay as they are.
             replace: whether the build may replace another model.
@@ -187,11 +219,70 @@ class LocalEnvironment:
                     f"{name} serves another model, {old.bento_tag}: to deploy {build.bento_tag} "
                     "next to it, set another ENV= and PORT=; to replace it, set REPLACE=1"
                 )
-            before = self._last_variables()
+            canary = old.canary.release if old and old.canary else None
+            tried = canary is not None and _same_bento(canary.bento, build.bento)
+            before = canary.variables_on_record if canary and tried else self._last_variables()
             return self._roll_out(build, workers, for_deployment(explicit, before), old)
+
+    def deploy_canary(
+        self, build: Build, workers: int, explicit: Variables, share: int, header: str = ""
+    ) -> Release:
+        """Give a build a share of the traffic, once it has passed its checks.
+
+        A canary of this build only gets the new share; another canary is replaced.
+
+        Args:
+            share: in percent of the connections, or of the callers if `header` is set.
+            header: the header of a request that identifies its caller.
+
+        Returns:
+            The current release, which keeps the rest.
+
+        Raises:
+            DeploymentError: there is no current release to compare with, it serves this build or
+                another model, or the canary failed and was stopped.
+        """
+        with self.alone():
+            current = self._comparable(build)
+            tried = current.canary.release if current.canary else None
+            same = tried is not None and _same_bento(tried.bento, build.bento)
+            before = tried if tried and same else current
+            variables = for_deployment(explicit, before.variables_on_record)
+            wanted = _Wanted(build, workers, variables, golden_of(build.bento))
+            processes = self._running(current)
+            with self._checked(wanted, current, f"a canary next to {current.bento_tag}") as release:
+                canary = Canary(release, share, header)
+                state = dataclasses.replace(current, canary=canary)
+                write_release(self._current, state)
+            show_step("canary", f"{build.version} gets {canary.share_text}")
+            self._clean_up(state, current, processes)
+            return state
+
+    def _comparable(self, build: Build) -> Release:
+        """The current release, if a build can be its canary."""
+        name, release = self._folder.name, self.current()
+        front = find_front(self._folder)
+        if release is None or moved_from(self._folder) or not (front and release.process()):
+            raise DeploymentError(
+                f"no release runs in {name} that a canary could be compared with: deploy one "
+                f"without CANARY, with make deploy ENV={name}"
+            )
+        self._check_public_port()
+        if release.model != build.model:
+            raise DeploymentError(
+                f"{name} serves another model, {release.bento_tag}: its canary cannot be "
+                f"{build.bento_tag}"
+            )
+        if _same_bento(release.bento, build.bento):
+            raise DeploymentError(
+                f"{name} serves {build.bento_tag} already: a canary has to be another build"
+            )
+        return release
 
     def rollback(self, explicit: Variables) -> Release:
         """Deploy the previous release again, with its own variables and workers.
+
+        While there is a canary, only end that: the current release gets everything again.
 
         Args:
             explicit: the variables that the shell or .env sets; only those of access count.
@@ -200,15 +291,24 @@ class LocalEnvironment:
             DeploymentError: there is no previous release, or it failed.
         """
         with self.alone():
+            old = self._current_or_warn()
+            if old and old.canary and not moved_from(self._folder):
+                return self._end_canary(old)
             previous = read_release(self._previous)
             if previous is None:
                 raise DeploymentError("there is no previous release to go back to")
-            old = self._current_or_warn()
             then = now = previous.variables_on_record
             if self._current.exists():
                 now = old.variables_on_record if old else None
             build = Build(previous.bento, previous.version, previous.bento_tag)
             return self._roll_out(build, previous.workers, for_rollback(explicit, then, now), old)
+
+    def _end_canary(self, release: Release) -> Release:
+        processes, alone = self._running(release), dataclasses.replace(release, canary=None)
+        write_release(self._current, alone)
+        show_step("switched", f"http://127.0.0.1:{self.port} now serves {alone.version} only")
+        self._clean_up(alone, release, processes)
+        return alone
 
     def smoke(self) -> str:
         """Check the golden predictions on the public port, and return the version that serves.
@@ -227,7 +327,7 @@ class LocalEnvironment:
         return release.version
 
     def stop(self) -> bool:
-        """Stop the front and the release, even if no state file names them.
+        """Stop the front, the release and its canary, even if no state file names them.
 
         Returns:
             Whether anything was running.
@@ -241,7 +341,7 @@ class LocalEnvironment:
             for process in processes:
                 running = stop_process(process) or running
             if release:
-                write_release(self._previous, release)
+                write_release(self._previous, dataclasses.replace(release, canary=None))
             elif _is_damaged(self._current):  # its keys are unknown, so a deployment must set them
                 self._current.replace(self._previous)
             self._current.unlink(missing_ok=True)
@@ -257,7 +357,7 @@ class LocalEnvironment:
             return f"UNKNOWN, {error}"
         if release is None:
             return ""
-        front, running = find_front(self._folder), release.process()
+        front, running, known = find_front(self._folder), release.process(), release.processes()
         processes = self._running(release)
         if origin := self._moved_origin(processes):
             name = self._folder.name
@@ -276,13 +376,21 @@ class LocalEnvironment:
                 "API keys" if release.api_key else "no API keys",
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
+                *([self._canary_status(release.canary)] if release.canary else ()),
                 *(
                     f"pid {process.pid} still runs: make {step} ENV={self._folder.name} ends it"
                     for process in processes
-                    if process != running
+                    if process not in known
                 ),
             ]
         )
+
+    def _canary_status(self, canary: Canary) -> str:
+        release = canary.release
+        if release.process():
+            return f"canary {release.version} on port {release.port} gets {canary.share_text}"
+        name = self._folder.name
+        return f"canary {release.version} ended: make rollback-release ENV={name} removes it"
 
     def _current_or_warn(self) -> Release | None:
         """The current release; None with a warning if its state file is damaged."""
@@ -311,53 +419,67 @@ class LocalEnvironment:
         processes = self._running(old)
         if origin := self._moved_origin(processes):
             show_step("moved", f"from {origin}: replacing what still runs from there")
-        if old and self._serves_already(old, build, workers, variables, golden):
+        wanted = _Wanted(build, workers, variables, golden)
+        if old and self._serves_already(old, wanted, self.port):
+            if old.canary:
+                return self._end_canary(old)
             self._clean_up(old, old, processes)
             return old
-        folder = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
-        shutil.copytree(build.bento, folder / "bento")
-        replaced = f", replacing {old.bento_tag} when ready" if old else " (nothing was deployed)"
-        show_step("start", f"{build.bento_tag}{replaced}")
-        default_log = default_log_url(self._folder)
         state = self._current.read_bytes() if self._current.exists() else None
-        release = _start(folder, build, workers, variables, default_log)
-        try:
-            _wait_until_ready(release, self._patience)
-            check_golden_predictions(release.port, golden, build.version, release.api_key)
-            show_step("ready", "golden predictions reproduced")
-            self._switch(release)
-            check_golden_predictions(self.port, golden, build.version, release.api_key)
-        except BaseException:
-            if self.current_if_known() == release:
-                self._restore_state(state, old)
-            stop_process(release.process())
-            raise
+        note = f"replacing {old.bento_tag} when ready" if old else ""
+        with self._checked(wanted, old, note) as release:
+            try:
+                self._switch(release)
+                wanted.check(release, self.port)
+            except BaseException:
+                if self.current_if_known() == release:
+                    self._restore_state(state, old)
+                raise
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         if old:
-            write_release(self._previous, old)
+            write_release(self._previous, dataclasses.replace(old, canary=None))
         self._clean_up(release, old, processes)
         return release
 
-    def _serves_already(
-        self,
-        old: Release,
-        build: Build,
-        workers: int,
-        variables: dict[str, str],
-        golden: Golden,
-    ) -> bool:
-        """Whether this build runs with these settings and reproduces its golden predictions."""
-        same_settings = (old.workers, old.variables) == (workers, variables)
-        running = old.process() and find_front(self._folder)
-        moved = moved_from(self._folder)
-        if moved or not (same_settings and running and _same_bento(old.bento, build.bento)):
+    @contextmanager
+    def _checked(self, wanted: _Wanted, current: Release | None, note: str) -> Iterator[Release]:
+        """A running release of a build that has passed its checks.
+
+        It is the current release's canary if that is this build; else one is started, and stopped
+        again if what is done with it fails.
+
+        Args:
+            note: what the new release is for, to show; empty if nothing was deployed.
+        """
+        canary = current.canary.release if current and current.canary else None
+        if canary and self._serves_already(canary, wanted, canary.port):
+            yield canary
+            return
+        build = wanted.build
+        folder = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
+        shutil.copytree(build.bento, folder / "bento")
+        show_step("start", build.bento_tag + (f", {note}" if note else " (nothing was deployed)"))
+        release = _start(folder, wanted, default_log_url(self._folder))
+        try:
+            _wait_until_ready(release, self._patience)
+            wanted.check(release)
+            show_step("ready", "golden predictions reproduced")
+            yield release
+        except BaseException:
+            stop_process(release.process())
+            raise
+
+    def _serves_already(self, release: Release, wanted: _Wanted, port: int) -> bool:
+        """Whether a release is as wanted and reproduces its golden predictions on a port."""
+        running = release.process() and find_front(self._folder)
+        if moved_from(self._folder) or not (running and wanted.is_run_by(release)):
             return False
         try:
-            check_golden_predictions(self.port, golden, build.version, old.api_key)
+            wanted.check(release, port)
         except DeploymentError as error:
-            show_step("failing", f"{old.bento_tag}, so it is started again: {error}")
+            show_step("failing", f"{release.bento_tag}, so it is started again: {error}")
             return False
-        show_step("unchanged", f"{build.bento_tag} serves already, golden predictions reproduced")
+        show_step("unchanged", f"{release.bento_tag} serves already, golden predictions reproduced")
         return True
 
     def _switch(self, release: Release) -> None:
@@ -422,7 +544,8 @@ class LocalEnvironment:
         return stop_process(front.process()) if front else False
 
     def _running(self, release: Release | None) -> list[psutil.Process]:
-        """The process of a release, and all others that serve a release of this environment.
+        """The processes of a release and its canary, and all others that serve a release of this
+        environment.
 
         Workers are left out if their supervisor is in the list, since they end with it.
         """
@@ -432,7 +555,7 @@ class LocalEnvironment:
             for folder in folders
             for process in serving_below(folder / "releases")
         }
-        if release and (process := release.process()):
+        for process in release.processes() if release else ():
             found[process.pid] = process
         return [process for process in found.values() if not _ancestors(process) & found.keys()]
 
@@ -444,10 +567,11 @@ class LocalEnvironment:
         self, serving: Release, old: Release | None, earlier: list[psutil.Process]
     ) -> None:
         """Stop earlier processes, and remove releases that no state file names."""
+        known = (old, old.canary.release) if old and old.canary else (old,)
+        tags = {release.pid: release.bento_tag for release in known if release}
         for process in earlier:
-            if process != serving.process() and stop_process(process):
-                is_old = old and old.pid == process.pid
-                show_step("stopped", old.bento_tag if old and is_old else f"pid {process.pid}")
+            if process not in serving.processes() and stop_process(process):
+                show_step("stopped", tags.get(process.pid, f"pid {process.pid}"))
         if _is_damaged(self._previous):
             self._previous.unlink()
         self._remove_old_releases(Path(serving.folder))
@@ -462,6 +586,7 @@ class LocalEnvironment:
                 continue
             if release:
                 kept.add(Path(release.folder))
+                kept |= {Path(release.canary.release.folder)} if release.canary else set()
         for folder in (self._folder / "releases").iterdir():
             if folder not in kept:
                 shutil.rmtree(folder)
@@ -475,7 +600,7 @@ def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Relea
         strict: whether a damaged state file is an error; if not, it is a warning.
 
     Returns:
-        The environment's name, the release, and whether it gets the traffic.
+        The environment's name, the release, and whether it is the current one; a canary is not.
 
     Raises:
         DamagedStateError: `strict`, and a state file is damaged.
@@ -490,6 +615,8 @@ def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Relea
             continue
         if release:
             yield path.parent.name, release, path.name == "current.json"
+            if release.canary:
+                yield path.parent.name, release.canary.release, False
 
 
 def _ancestors(process: psutil.Process) -> set[int]:
@@ -541,9 +668,8 @@ def _same_bento(one: Path, other: Path) -> bool:
         return False
 
 
-def _start(
-    folder: Path, build: Build, workers: int, variables: dict[str, str], default_log: str
-) -> Release:
+def _start(folder: Path, wanted: _Wanted, default_log: str) -> Release:
+    build, workers, variables = wanted.build, wanted.workers, wanted.variables
     home = folder / "home"
     home.mkdir()
     port = _free_port()

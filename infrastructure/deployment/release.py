@@ -31,6 +31,7 @@ class Release:
         api_key: key for the golden requests; empty if the release needs none.
         variables: the SERVING_* variables and PREDICTION_LOG_URL that it was started with; None
             if an older version of this project did not record them.
+        canary: the release that gets a share of its traffic, if there is one.
     """
 
     version: str
@@ -42,6 +43,7 @@ class Release:
     started: float
     api_key: str = ""
     variables: dict[str, str] | None = None
+    canary: Canary | None = None
 
     @property
     def bento(self) -> Path:
@@ -61,6 +63,32 @@ class Release:
     def process(self) -> psutil.Process | None:
         """Its process, or None if it has ended (a reused pid has a different start time)."""
         return find_process(self.pid, self.started)
+
+    def processes(self) -> list[psutil.Process]:
+        """The running processes of this release and its canary."""
+        releases = (self, self.canary.release) if self.canary else (self,)
+        return [process for release in releases if (process := release.process())]
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A release that gets a share of the current one's traffic.
+
+    Attributes:
+        share: in percent of the connections, or of the callers if `header` is set.
+        header: the header of a request that identifies its caller.
+    """
+
+    release: Release
+    share: int
+    header: str = ""
+
+    @property
+    def share_text(self) -> str:
+        """What it gets, such as ``10 % of connections``."""
+        return f"{self.share} % of " + (
+            f"callers by {self.header}" if self.header else "connections"
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +122,15 @@ def read_release(path: Path) -> Release | None:
         return release
     if _environment_of(release).exists():
         return None
-    return replace(release, folder=str(path.parent / "releases" / Path(release.folder).name))
+    return _relocated(release, path.parent / "releases")
+
+
+def _relocated(release: Release, releases: Path) -> Release:
+    """A release whose environment was moved."""
+    canary = release.canary
+    if canary:
+        canary = replace(canary, release=_relocated(canary.release, releases))
+    return replace(release, folder=str(releases / Path(release.folder).name), canary=canary)
 
 
 def copied_from(path: Path) -> Path | None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -14,7 +17,7 @@ import psutil
 import pytest
 
 from application.inference.api_keys import entry_of, new_key
-from infrastructure.deployment.release import Release
+from infrastructure.deployment.release import Release, read_release
 from tests.served import Home, free_port
 from tests.strength import metric
 
@@ -38,10 +41,11 @@ class Machine:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def deploy(self, build: Home | None = None) -> tuple[int, str]:
-        """Deploy the build, or that of another home."""
+    def deploy(self, build: Home | None = None, canary: int = 0) -> tuple[int, str]:
+        """Deploy the build, or that of another home, with a share of the traffic or all of it."""
+        arguments = ("--canary", str(canary)) if canary else ()
         receipt = str((build or self.home).receipts / "bento-build.json")
-        return self("deploy", "--patience", "60", "--bento", receipt)
+        return self("deploy", "--patience", "60", "--bento", receipt, *arguments)
 
     def served_version(self) -> str:
         """The version in a response of the service."""
@@ -51,8 +55,9 @@ class Machine:
 
     def current(self) -> Release:
         """The release that gets the traffic."""
-        state = self.home.folder / "releases/staging/current.json"
-        return Release(**json.loads(state.read_text(encoding="utf-8")))
+        release = read_release(self.home.folder / "releases/staging/current.json")
+        assert release is not None
+        return release
 
 
 def built_version(home: Home) -> str:
@@ -271,3 +276,44 @@ def test_the_demo_fails_if_nothing_is_deployed(machine: Machine) -> None:
     done = machine.home.python("-m", "infrastructure.cli", "demo")
     assert done.returncode == 1
     assert "nothing is deployed" in done.stderr
+
+
+def test_a_canary_shares_traffic_and_log_and_takes_over_without_failed_requests(
+    machine: Machine, second_home: Home
+) -> None:
+    assert machine.deploy()[0] == 0
+    first, second = built_version(machine.home), built_version(second_home)
+    code, output = machine.deploy(second_home, canary=50)
+    assert code == 0 and f"{second} gets 50 % of connections" in output, output
+    served: list[str] = []
+    for _ in range(24):  # a label may reach the other release than its prediction did
+        response = httpx.post(f"{machine.url}/predict", json=[SETOSA]).raise_for_status().json()
+        label = {"request_id": response["request_id"], "row": 0, "actual_class": "setosa"}
+        httpx.post(f"{machine.url}/feedback", json=label).raise_for_status()
+        served.append(response["version"])
+    assert set(served) == {first, second}
+    canary = machine.current().canary
+    assert canary is not None
+    done = threading.Event()
+
+    def send_requests() -> None:
+        while not done.is_set():
+            served.append(machine.served_version())
+
+    with ThreadPoolExecutor() as client:
+        sending = client.submit(send_requests)
+        code, output = machine.deploy(second_home)
+        done.set()
+        sending.result()
+    assert code == 0, output
+    assert machine.current() == canary.release  # not started again
+    assert {machine.served_version() for _ in range(10)} == {second}
+    assert machine("stop")[0] == 0  # writes what is not in the log yet
+    log = machine.home.folder / "releases/staging/predictions.db"
+    with closing(sqlite3.connect(log)) as database:
+        of_version = "version, SUM(predictions) FROM prediction_batches GROUP BY version"
+        logged = dict(database.execute(f"SELECT {of_version}"))
+        of_version = "version, COUNT(*) FROM labelled_rows GROUP BY version"
+        labels = dict(database.execute(f"SELECT {of_version}"))
+    assert logged == {first: served.count(first), second: served.count(second) + 10}
+    assert labels == {version: served[:24].count(version) for version in (first, second)}

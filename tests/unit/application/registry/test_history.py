@@ -54,6 +54,32 @@ def test_champion_and_deployment_come_from_the_last_earlier_entries(
     )
 
 
+@pytest.mark.parametrize(
+    ("event", "details", "canary"),
+    [
+        ("canary", {"share": 25.0}, "c"),
+        ("canary", {"share": 0.0}, None),
+        ("deploy", {}, None),
+        ("rollback", {}, None),
+        ("stop", {}, None),
+    ],
+)
+def test_a_canary_ends_with_its_share_or_with_the_next_release(
+    ledger: FakeLedger, event: str, details: dict[str, float], canary: str | None
+) -> None:
+    ledger.append("deploy", "iris", "b", env="staging")
+    ledger.append("canary", "iris", "c", env="staging", share=10)
+    state = state_at(ledger.entries())
+    assert (state.deployed["staging"].version, state.canaries["staging"].version) == ("b", "c")
+    ledger.append(event, "iris", "c", env="elsewhere", **details)
+    assert state_at(ledger.entries()).canaries["staging"].since.details["share"] == 10
+    ledger.append(event, "iris", "c", env="staging", **details)
+    state = state_at(ledger.entries())
+    held = state.canaries.get("staging")
+    assert (held.version if held else None) == canary
+    assert champion_of(ledger.entries(), "iris") == "a"
+
+
 def test_models_and_environments_are_separate(ledger: FakeLedger) -> None:
     ledger.append("promote", "wine", "w")
     ledger.append("deploy", "wine", "w", env="production")

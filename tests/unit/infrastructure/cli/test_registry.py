@@ -146,6 +146,10 @@ def test_which_model_reads_the_ledger(place: Place, capsys: pytest.CaptureFixtur
     _, champion, staging = capsys.readouterr().out.splitlines()
     assert f"champion  {PETALS} 1.0.0-b, since " in champion
     assert f"staging   {WINE} 2.0.0-a, since " in staging
+    place.ledger.append("canary", WINE, "2.0.0-b", env="staging", share=10)
+    assert main(["which-model"]) == 0
+    canary = capsys.readouterr().out.splitlines()[-1]
+    assert f"staging canary (10 %) {WINE} 2.0.0-b, since " in canary
     assert main(["which-model", "--model", "petals"]) == 0
     assert WINE not in capsys.readouterr().out
     assert main(["which-model", "--at", "2020-01-01 12:00"]) == 0
@@ -268,6 +272,9 @@ def test_nothing_to_go_back_to_is_an_error(
     ("arguments", "message"),
     [
         (["which-model", "--at", "soon"], "'soon' is not a time"),
+        (["deploy", "--bento", "x", "--canary", "0"], "'0' is not a percentage from 1 to 99"),
+        (["deploy", "--bento", "x", "--canary", "100"], "'100' is not a percentage from 1 to 99"),
+        (["deploy", "--bento", "x", "--canary-by", "a:"], "'a:' is not the name of a header"),
         (["gc", "--keep", "-1"], "'-1' is not a number of versions"),
         (["gc", "--keep", "all"], "'all' is not a number of versions"),
     ],

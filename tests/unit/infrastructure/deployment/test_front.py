@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.deployment.front import CurrentRelease
+from infrastructure.deployment import front as front_module
+from infrastructure.deployment.front import Canary, CurrentRelease, Routes
 from shared.files import write_atomically
 from shared.paths import ROOT
 from tests.served import free_port
@@ -33,6 +35,7 @@ class Echo(socketserver.BaseRequestHandler):
         self.request.sendall(self.server.name)  # type: ignore[attr-defined]
         while data := self.request.recv(65536):
             self.request.sendall(data)
+        time.sleep(self.server.linger)  # type: ignore[attr-defined]
         self.request.sendall(b"<end>")
 
 
@@ -40,6 +43,7 @@ class Release(socketserver.ThreadingTCPServer):
     """A release on a free port that echoes."""
 
     daemon_threads = True
+    linger = 0.0  # seconds from the end of a client to the end of the connection
     request_queue_size = 128
 
     def __init__(self, name: bytes) -> None:
@@ -66,9 +70,21 @@ class Front:
         """A new connection through the front."""
         return socket.create_connection(("127.0.0.1", self.port), SECONDS)
 
-    def serve(self, port: int) -> None:
-        """Switch to the release on this port."""
-        write_atomically(self.state, json.dumps({"port": port}))
+    def serve(self, port: int, canary: int | None = None, share: int = 100) -> None:
+        """Switch to the release on this port, with a canary on another."""
+        write_atomically(self.state, json.dumps(state_of(port, canary, share)))
+
+
+def state_of(port: int, canary: int | None = None, share: int = 100) -> dict[str, object]:
+    """The content of a state file."""
+    release = {"port": canary, "version": "2"}
+    tried = {"release": release, "share": share, "header": ""} if canary else None
+    return {"port": port, "canary": tried}
+
+
+def head_of(*headers: str, method: str = "POST", end: str = "\r\n") -> bytes:
+    """The head of a request."""
+    return end.join([f"{method} /predict HTTP/1.1", "Host: x", *headers, "", ""]).encode()
 
 
 def read(connection: socket.socket, size: int) -> bytes:
@@ -152,6 +168,18 @@ def test_many_connections_are_served_at_once(front: Front) -> None:
     assert answers == [b"old%02d" % number for number in reversed(range(50))]
 
 
+def test_clients_that_leave_before_the_release_leave_nothing_in_the_log(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    releases[0].linger = 0.2
+    for _ in range(300):
+        with closing(front.connect()) as connection:
+            assert read(connection, 3) == b"old"
+    front.process.terminate()
+    assert front.process.wait(SECONDS) == 0
+    assert front.log.read_bytes() == b""
+
+
 def test_a_release_that_does_not_listen_costs_its_connection_and_not_the_front(
     front: Front, releases: tuple[Release, Release]
 ) -> None:
@@ -174,7 +202,7 @@ def test_a_state_file_that_is_gone_costs_the_connection_and_not_the_front(
         assert read(connection, 3) == b"new"
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"port": null}'])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"port": null}', '{"port":1,"canary":[]}'])
 def test_the_last_release_keeps_serving_if_the_state_file_is_damaged(
     front: Front, releases: tuple[Release, Release], content: str
 ) -> None:
@@ -199,9 +227,9 @@ def test_a_front_that_starts_with_a_damaged_state_file_waits_for_a_right_one(
     state.write_text("", encoding="utf-8")
     release = CurrentRelease(state)
     with pytest.raises(ConnectionError, match="no release is known"):
-        release.port()
+        release.routes()
     state.write_text(json.dumps({"port": releases[0].port}), encoding="utf-8")
-    assert release.port() == releases[0].port
+    assert release.routes().port == releases[0].port
 
 
 def test_a_port_in_use_is_reported_in_one_line(front: Front) -> None:
@@ -230,3 +258,113 @@ def test_the_front_ends_on_sigterm_whether_connections_are_open_or_not(
         assert front.process.wait(5) == 0
     with pytest.raises(ConnectionRefusedError):
         front.connect()
+
+
+def test_a_canary_gets_its_share_of_the_connections_and_no_more() -> None:
+    canary, head = Canary(2, "2", 10, ""), head_of()
+    got = sum(canary.gets(head) for _ in range(5000))
+    assert 350 < got < 650  # seven standard deviations
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        head_of(method="GET"),
+        head_of(method="HEAD"),
+        head_of("X-Synthetic: smoke"),
+        head_of("x-synthetic:load", end="\n"),
+        b"",
+        b"POS",
+    ],
+)
+def test_only_requests_that_may_be_predictions_go_to_a_canary(head: bytes) -> None:
+    assert Canary(2, "2", 100, "").gets(head_of("X-Other: X-Synthetic: 1"))
+    assert not any(Canary(2, "2", 100, "").gets(head) for _ in range(20))
+
+
+def test_a_caller_stays_with_one_release_and_a_larger_share_has_the_same_callers() -> None:
+    heads = [head_of(f"X-API-Key: caller-{number}") for number in range(2000)]
+    small, large = Canary(2, "2", 10, "x-api-key"), Canary(2, "2", 25, "x-api-key")
+    first = [small.gets(head) for head in heads]
+    assert first == [small.gets(head) for head in heads]
+    assert 140 < sum(first) < 260
+    second = [large.gets(head) for head in heads]
+    assert 400 < sum(second) < 600
+    assert all(now for before, now in zip(first, second, strict=True) if before)
+    other = Canary(2, "3", 10, "x-api-key")
+    assert [other.gets(head) for head in heads] != first
+    spellings = [
+        head_of("x-api-KEY:   caller-7  "),
+        head_of("X-API-Key: caller-7", end="\n") + b"X-API-Key: of the body",
+    ]
+    assert {large.gets(head) for head in spellings} == {second[7]}
+    assert not Canary(2, "2", 100, "X-API-Key").gets(head_of() + b"X-API-Key: of the body")
+
+
+def test_a_request_reaches_the_canary_unchanged_and_a_page_the_current_release(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    old, new = releases
+    front.serve(old.port, new.port)
+    sent = head_of() + os.urandom(200_000)
+    with closing(front.connect()) as connection:
+        connection.sendall(sent[:20])  # the head may arrive in parts
+        connection.sendall(sent[20:])
+        assert read(connection, 3) == b"new"
+        assert read(connection, len(sent)) == sent
+    for first in (head_of(method="GET"), b""):
+        with closing(front.connect()) as connection:
+            connection.sendall(first)
+            connection.shutdown(socket.SHUT_WR)
+            assert read(connection, 1000) == b"old" + first + b"<end>"
+
+
+def test_connections_of_a_dead_canary_go_to_the_current_release(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    front.serve(releases[0].port, free_port())
+    for _ in range(3):
+        with closing(front.connect()) as connection:
+            connection.sendall(head_of())
+            assert read(connection, 3) == b"old"
+    (line,) = front.log.read_text("utf-8").splitlines()
+    assert line.startswith("error: the canary 2 gets no connections: ")
+
+
+def test_the_routes_are_those_after_the_head_has_arrived(
+    tmp_path: Path, releases: tuple[Release, Release]
+) -> None:
+    state = tmp_path / "current.json"
+    state.write_text(json.dumps(state_of(free_port(), free_port())), encoding="utf-8")
+
+    async def connect() -> bytes:
+        reader = asyncio.StreamReader()
+        connecting = asyncio.create_task(CurrentRelease(state).connect(reader))
+        reader.feed_data(b"POST ")
+        await asyncio.sleep(0)  # the routes are read for the first time
+        state.write_text(json.dumps(state_of(releases[1].port)), encoding="utf-8")
+        reader.feed_data(head_of()[5:])
+        response, writer = await connecting
+        with closing(writer):
+            return await response.readexactly(3)
+
+    assert asyncio.run(connect()) == b"new"
+
+
+def test_a_client_that_sends_nothing_gets_the_current_release(
+    tmp_path: Path, releases: tuple[Release, Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "current.json"
+    state.write_text(json.dumps(state_of(releases[0].port, releases[1].port)), encoding="utf-8")
+    monkeypatch.setattr(front_module, "HEAD_SECONDS", 0.05)
+
+    async def connect() -> bytes:
+        response, writer = await CurrentRelease(state).connect(asyncio.StreamReader())
+        with closing(writer):
+            return await response.readexactly(3)
+
+    assert asyncio.run(connect()) == b"old"
+
+
+def test_a_state_of_an_older_version_has_no_canary() -> None:
+    assert Routes.from_state({"port": 1, "version": "1"}) == Routes(1)

@@ -3,6 +3,8 @@
 A small service replaces BentoML.
 """
 
+# pylint: disable=too-many-lines
+
 from __future__ import annotations
 
 import json
@@ -35,6 +37,7 @@ from infrastructure.deployment.local import (
     deployed_in,
 )
 from infrastructure.deployment.release import (
+    Canary,
     Front,
     Release,
     find_front,
@@ -167,6 +170,27 @@ class Machine:
     def deploy(self, version: str, variables: Mapping[str, str] | None = None) -> Release:
         """Deploy a new build."""
         return self.environment.deploy(self.build(version), 1, variables or {})
+
+    def canary(self, build: Build, share: int = 50, header: str = "") -> Canary:
+        """Make a build the canary."""
+        canary = self.environment.deploy_canary(build, 1, {}, share, header).canary
+        assert canary is not None
+        return canary
+
+    def served_versions(self, requests: int = 40) -> set[str]:
+        """The versions in the responses on the public port, each to a new connection."""
+        url = f"http://127.0.0.1:{self.port}/predict"
+        versions = set()
+        for number in range(requests):
+            request = urllib.request.Request(url, b"[[1]]", {"X-User": f"user {number}"})
+            with urllib.request.urlopen(request) as response:
+                versions.add(json.load(response)["version"])
+        return versions
+
+    def ledger(self) -> list[tuple[str, str, str | float | None]]:
+        """Event, version and share of the ledger's entries."""
+        entries = FileLedger(self.folder / "ledger.jsonl").entries()
+        return [(entry.event, entry.version, entry.details.get("share")) for entry in entries]
 
     def response_status(self, key: str = "") -> int:
         """Send a request to the public port; returns the status of the response."""
@@ -929,3 +953,143 @@ def test_an_invalid_receipt_is_reported(places: Path, capsys: pytest.CaptureFixt
         assert main(["deploy", "--bento", str(receipt)]) == 1
         message = f"error: {receipt} is not a receipt of bento-build: run make bento-build again\n"
         assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("header", ["", "X-User"])
+def test_a_canary_gets_a_share_that_can_be_changed_without_a_restart(
+    machine: Machine, header: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = str(machine.build("2").bento.parent / "bento-build.json")
+    current = machine.deploy("1")
+    command = ["deploy", "--bento", built, *(("--canary-by", header) if header else ())]
+    assert main([*command, "--canary", "50"]) == 0, capsys.readouterr().err
+    assert machine.served_versions() == {"1", "2"}
+    for _ in range(8):
+        assert machine.environment.smoke() == "1"
+    assert main(["status"]) == 0
+    of = "callers by X-User" if header else "connections"
+    output = capsys.readouterr().out
+    assert "start     iris:2, a canary next to iris:1\n" in output
+    assert f"gets 50 % of {of}\n" in output and "still runs" not in output
+    first = machine.environment.current()
+    assert first and first.canary and replace(first, canary=None) == current
+    assert main([*command, "--canary", "99"]) == 0
+    second = machine.environment.current()
+    assert second and second.canary == replace(first.canary, share=99)
+    assert f"canary    2 gets 99 % of {of}\n" in capsys.readouterr().out
+    assert [entry[1:] for entry in machine.ledger()] == [("1", None), ("2", 50), ("2", 99)]
+    listed = [(release.version, serves) for _, release, serves in deployed_in(machine.folder)]
+    assert listed == [("1", True), ("2", False)]
+
+
+def test_a_deployment_of_its_build_makes_the_canary_the_release_without_a_restart(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, build = machine.deploy("1"), machine.build("2")
+    settings = {"SERVING_MAX_ROWS": "5"}
+    canary = machine.environment.deploy_canary(build, 1, settings, 10).canary
+    built = str(build.bento.parent / "bento-build.json")
+    assert canary is not None and main(["deploy", "--bento", built]) == 0
+    current = machine.environment.current()
+    assert current == canary.release and current.variables == settings
+    assert old.process() is None and machine.served_versions(10) == {"2"}
+    assert machine.ledger()[-1] == ("deploy", "2", None)
+    assert "stopped   iris:1\n" in capsys.readouterr().out
+    assert machine.environment.rollback({}).version == "1"
+
+
+def test_a_rollback_ends_the_canary_and_only_the_next_one_goes_back(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.deploy("0")
+    current, canary = machine.deploy("1"), machine.canary(machine.build("2"))
+    assert main(["rollback-release"]) == 0
+    assert "now serves 1 only\n" in capsys.readouterr().out
+    assert machine.environment.current() == current
+    assert canary.release.process() is None and not Path(canary.release.folder).exists()
+    assert machine.served_versions(10) == {"1"}
+    assert machine.ledger()[-1] == ("canary", "2", 0)
+    assert machine.environment.rollback({}).version == "0"
+
+
+@pytest.mark.parametrize("action", ["canary", "same", "other", "stop"])
+def test_another_build_or_a_stop_ends_the_canary(machine: Machine, action: str) -> None:
+    build = machine.build("1")
+    current = machine.environment.deploy(build, 1, {})
+    canary = machine.canary(machine.build("2"))
+    if action == "canary":
+        assert machine.canary(machine.build("3")).release.version == "3"
+        assert machine.served_versions() == {"1", "3"}
+    elif action == "same":
+        assert machine.environment.deploy(build, 1, {}) == current
+        assert machine.served_versions(10) == {"1"}
+    elif action == "other":
+        assert machine.deploy("3").canary is None
+        assert machine.served_versions(10) == {"3"}
+        assert machine.environment.rollback({}).version == "1"
+    else:
+        assert machine.environment.stop() is True
+        assert machine.environment.stopped() == current
+    assert canary.release.process() is None
+    assert (current.process() is None) == (action in ("other", "stop"))
+
+
+def test_a_canary_needs_a_running_release_of_its_model_and_another_build(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = machine.build("1"), machine.build("2")
+    built = str(second.bento.parent / "bento-build.json")
+    assert main(["deploy", "--bento", built, "--canary", "10", "--env", "new"]) == 1
+    assert "no release runs in new that a canary could be" in capsys.readouterr().err
+    assert not (machine.folder / "new").exists()
+    assert main(["deploy", "--bento", built, "--canary-by", "X-User"]) == 1
+    assert "CANARY_BY needs CANARY" in capsys.readouterr().err
+    current = machine.environment.deploy(first, 1, {})
+    with pytest.raises(DeploymentError, match="serves iris:1 already: a canary has to be another"):
+        machine.canary(first)
+    with pytest.raises(DeploymentError, match="another model, iris:1: its canary cannot be wine:2"):
+        machine.canary(machine.build("2", model="wine"))
+    with pytest.raises(DeploymentError, match="serves version other, not 3"):
+        machine.canary(machine.build("3", served="other"))
+    assert machine.environment.current() == current and machine.served_versions(10) == {"1"}
+    assert stop_process(current.process())
+    with pytest.raises(DeploymentError, match="no release runs in staging"):
+        machine.canary(second)
+
+
+def test_requests_do_not_fail_while_a_canary_is_dead_and_its_deployment_restarts_it(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.deploy("1")
+    build = machine.build("2")
+    canary = machine.canary(build)
+    assert stop_process(canary.release.process())
+    assert machine.served_versions() == {"1"}
+    assert main(["status"]) == 0
+    output = capsys.readouterr().out
+    assert "running, iris 1" in output
+    assert "canary 2 ended: make rollback-release ENV=staging removes it" in output
+    assert machine.canary(build).release.process() is not None
+    assert machine.served_versions() == {"1", "2"}
+
+
+@pytest.mark.parametrize("killed", ["before", "after", "at the end"])
+def test_a_canary_of_a_killed_command_is_known_to_the_next_one(
+    machine: Machine, killed: str
+) -> None:
+    ledger = FileLedger(machine.folder / "ledger.jsonl")
+    current = machine.deploy("1")
+    ledger.append("deploy", "iris", "1", env="staging")
+    canary = machine.canary(machine.build("2"), 10)
+    if killed == "at the end":  # its process still runs
+        ledger.append("canary", "iris", "2", env="staging", share=10)
+    if killed != "after":
+        machine.state.write_text(json.dumps(asdict(current)), encoding="utf-8")
+        assert f"pid {canary.release.pid} still runs" in machine.environment.status()
+    assert main(["stop"]) == 0
+    assert canary.release.process() is None
+    noted = {"before": [], "after": [("canary", "2", 10)]}
+    ended = [("canary", "2", 10), ("canary", "2", 0)]
+    assert machine.ledger() == [
+        *(("deploy", "1", None), *noted.get(killed, ended), ("stop", "1", None)),
+    ]

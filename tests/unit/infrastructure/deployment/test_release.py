@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from infrastructure.deployment.release import (
+    Canary,
     DamagedStateError,
     Front,
     Release,
@@ -96,7 +97,7 @@ def test_the_state_of_an_older_version_is_read(
 ) -> None:
     state = {**asdict(release_of(sleeper)), "api_key": key, "settings": 64 * "0"}
     state["folder"] = str(tmp_path / "releases/1")
-    del state["variables"]
+    del state["variables"], state["canary"]
     (tmp_path / "current.json").write_text(json.dumps(state), encoding="utf-8")
     release = read_release(tmp_path / "current.json")
     assert release is not None and release.version == "1.0.0-a"
@@ -131,13 +132,16 @@ def test_state_files_that_were_moved_name_what_runs_with_its_new_folder(
     here, there = tmp_path / "here/staging", tmp_path / "there/staging"
     here.mkdir(parents=True)
     release = replace(release_of(sleeper), folder=str(here / "releases/1"))
+    canary = Canary(replace(release, folder=str(here / "releases/2")), 10, "X-API-Key")
+    release = replace(release, canary=canary)
     write_release(here / "current.json", release)
     front = Front(release.pid, release.started, 13100, str(here))
     (here / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
     assert moved_from(here) is None
     here.parent.rename(there.parent)
     assert (moved_from(there), copied_from(there / "current.json")) == (here, None)
-    moved = replace(release, folder=str(there / "releases/1"))
+    tried = replace(canary, release=replace(canary.release, folder=str(there / "releases/2")))
+    moved = replace(release, folder=str(there / "releases/1"), canary=tried)
     assert read_release(there / "current.json") == moved
     assert (find_front(there), public_port(there)) == (front, 13100)
     (there / "front.json").unlink()
