@@ -258,14 +258,16 @@ def test_the_cost_of_a_command_includes_the_processes_that_it_starts(tmp_path: P
 
 def test_the_delay_of_an_alarm_is_counted_from_the_shift(tmp_path: Path) -> None:
     strong = Shift("far", lambda rng, n: draw_rows(rng, n, mean=3.0))
-    cells, windows = delays(strong, 5, tmp_path)
+    found = delays(strong, 5, tmp_path)
+    cells, windows = found.cells, found.windows
     assert [cell.strip() for cell in cells.strip("|").split("|")] == ["far", "100", "100%", "100%"]
     assert [sorted(each.name for each in folder.iterdir()) for folder in windows] == [
         ["c.parquet", "r.parquet"]
     ]
     labels = Shift("labels", lambda rng, n: draw_classes(rng, n, positive=1.0), draw_classes)
-    cells, windows = delays(labels, 5, tmp_path)
+    found = delays(labels, 5, tmp_path)
+    cells, windows = found.cells, found.windows
     assert [cell.strip() for cell in cells.strip("|").split("|")][1:3] == ["100", "100%"]
     assert set(pd.read_parquet(windows[0] / "c.parquet")) == {"number", "word", "prediction"}
-    cells, _ = delays(Shift("none", draw_rows), 5, tmp_path)
+    cells = delays(Shift("none", draw_rows), 5, tmp_path).cells
     assert [cell.strip() for cell in cells.strip("|").split("|")] == ["none", "none", "0%", "0%"]

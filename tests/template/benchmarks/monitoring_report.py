@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from domain import catalog
@@ -29,7 +30,7 @@ from domain.monitoring.profile import Profile, profile_inputs
 from shared.paths import ROOT
 from tests.template.benchmarks.models_report import write_table
 
-PAGE = ROOT / "docs/monitoring.md"
+PAGE, PLOT = ROOT / "docs/monitoring.md", ROOT / "docs/monitoring-delays.png"
 EVIDENTLY = ("evidently==0.7.23", "pandas<3", "pyarrow")
 RUNS = 100
 MONTH_ROWS, LOOK_ROWS = 30_000, 500
@@ -149,8 +150,32 @@ def false_alarms(name: str, runs: int) -> str:
     )
 
 
-def delays(shift: Shift, runs: int, folder: Path) -> tuple[str, list[Path]]:
-    """The first cells of the row of a shift, and folders with windows for Evidently."""
+@dataclass(frozen=True)
+class Delays:
+    """What was measured of a shift.
+
+    Attributes:
+        name: of the shift.
+        rows: number of rows until the alarm in each run, at most `AFTER` + 1.
+        index: share of the runs with a population stability index above 0.25.
+        windows: folders with windows for Evidently.
+    """
+
+    name: str
+    rows: np.ndarray
+    index: float
+    windows: list[Path]
+
+    @property
+    def cells(self) -> str:
+        """The first cells of its row."""
+        power, median = np.mean(self.rows <= WINDOW), np.median(self.rows)
+        delay = "none" if median > AFTER else f"{median:,.0f}"
+        return f"| {self.name} | {delay} | {power:.0%} | {self.index:.0%} |"
+
+
+def delays(shift: Shift, runs: int, folder: Path) -> Delays:
+    """Measure a shift; `folder` gets the windows for Evidently."""
     rng = np.random.default_rng(1)
     found, index, windows = [], [], []
     for run in range(runs):
@@ -171,9 +196,22 @@ def delays(shift: Shift, runs: int, folder: Path) -> tuple[str, list[Path]]:
             windows[-1].mkdir()
             for part, rows in (("r", training), ("c", shifted[:WINDOW])):
                 frame(rows).to_parquet(windows[-1] / f"{part}.parquet")
-    power, median = np.mean(np.array(found) <= WINDOW), np.median(found)
-    delay = "none" if median > AFTER else f"{median:,.0f}"
-    return f"| {shift.name} | {delay} | {power:.0%} | {np.mean(index):.0%} |", windows
+    return Delays(shift.name, np.array(found), float(np.mean(index)), windows)
+
+
+def draw_delays(measured: Sequence[Delays], path: Path) -> None:
+    """Plot the share of the runs with an alarm by the number of rows after a shift."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for each in measured:
+        steps = np.unique(np.append(each.rows[each.rows <= AFTER], [100, AFTER]))
+        axes.step(
+            steps, [(each.rows <= step).mean() for step in steps], where="post", label=each.name
+        )
+    axes.set(xscale="log", xlim=(100, AFTER), ylim=(-0.02, 1.02))
+    axes.set(xlabel="rows since the shift", ylabel="share of the runs with an alarm")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
 
 
 def frame(rows: np.ndarray) -> pd.DataFrame:
@@ -204,7 +242,7 @@ def in_environment(requirements: Sequence[str], script: str, folder: Path) -> st
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, and write both tables."""
+    """Measure, and write both tables and the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help=f"default {RUNS}; less only prints")
     runs = parser.parse_args(arguments).runs
@@ -224,10 +262,10 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         drifting = by_evidently(folder)
     lines, start = [], 0
-    for cells, windows in measured:
-        part = drifting[start : start + len(windows)]
-        start += len(windows)
-        lines.append(f"{cells} {np.mean(part):.0%} |")
+    for each in measured:
+        part = drifting[start : start + len(each.windows)]
+        start += len(each.windows)
+        lines.append(f"{each.cells} {np.mean(part):.0%} |")
     delay = (
         "| shift | rows to an alarm | alarm in 1,000 rows | index above 0.25 | Evidently |\n"
         "|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
@@ -236,6 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     if runs >= RUNS:
         write_table(PAGE, false, "false-alarms")
         write_table(PAGE, delay, "delays")
+        draw_delays(measured, PLOT)
     return 0
 
 
