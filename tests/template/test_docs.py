@@ -38,6 +38,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.monitoring.metrics.families import definitions
 from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
+from infrastructure.monitoring.stack.dashboards import DASHBOARDS
 from shared.paths import ROOT
 from shared.settings import ServingSettings
 from tests import petals
@@ -453,3 +454,14 @@ def test_the_units_of_the_watch_are_valid(tmp_path: Path) -> None:
 def test_the_policy_in_the_docs_is_valid() -> None:
     (policy,) = blocks(read("docs/monitoring.md"), "json")
     WatchConfig.model_validate(json.loads(f"{{{policy}}}")["watch"])
+
+
+def test_the_page_on_monitoring_lists_every_panel() -> None:
+    panels = [
+        f"| {title} | {panel.title} | " for title, panels in DASHBOARDS.items() for panel in panels
+    ]
+    table = read("docs/monitoring.md").partition("| Dashboard | Panel | Series |\n|---|---|---|\n")[
+        2
+    ]
+    listed = table.partition("\n\n")[0].splitlines()
+    assert [line[: line.rindex("|", 0, -1) + 2] for line in listed] == panels
