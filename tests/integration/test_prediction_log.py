@@ -132,8 +132,11 @@ def test_kill_9_loses_at_most_the_predictions_of_the_stated_interval(
         assert database.rows() <= ROWS * (len(answered) + 1)  # none twice
 
 
+@pytest.mark.parametrize(
+    ("requests", "seconds"), [(200, 0.0), pytest.param(600, 60.0, marks=pytest.mark.nightly)]
+)
 def test_a_lock_delays_neither_predictions_nor_summary_nor_metrics_and_drops_nothing(
-    exported_bento: Path, tmp_path: Path
+    exported_bento: Path, tmp_path: Path, requests: int, seconds: float
 ) -> None:
     with serve(exported_bento, tmp_path, workers=2) as url:
         row, model = example_row(url), name_at(url)
@@ -144,8 +147,9 @@ def test_a_lock_delays_neither_predictions_nor_summary_nor_metrics_and_drops_not
             }
             assert client.post("/feedback", json=label).status_code == 200
             with locked(tmp_path / "predictions.db"):
-                predict(client, row, 200)
-                wait_until(lambda: metric(url, SPOOLED) == 200 * ROWS)
+                until = time.monotonic() + seconds
+                predict(client, row, requests)
+                wait_until(lambda: metric(url, SPOOLED) == requests * ROWS)
                 for method, path, body, status in (
                     ("POST", "/predict", [row], 200),
                     ("POST", "/get_metrics_summary", {}, 200),
@@ -159,11 +163,12 @@ def test_a_lock_delays_neither_predictions_nor_summary_nor_metrics_and_drops_not
                     assert time.monotonic() - start < SLOWEST, path
                 assert response.headers["retry-after"] == "1"
                 assert "unavailable or catching up: retry later" in response.json()["error"]
+                time.sleep(max(0.0, until - time.monotonic()))
             wait_until(lambda: metric(url, SPOOLED) == 0)
             wait_until(lambda: client.post("/feedback", json=label).status_code == 200)
             assert metric(url, DROPPED) == 0
         database = Database(f"sqlite:///{tmp_path}/predictions.db", model)
-        wait_until(lambda: database.rows() == 201 * ROWS + 1)
+        wait_until(lambda: database.rows() == (requests + 1) * ROWS + 1)
 
 
 def test_a_service_starts_works_and_stops_without_postgresql_which_gets_everything_later(
