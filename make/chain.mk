@@ -92,9 +92,9 @@ shadow: $(CORE) ## Replay ENV's log through VERSION (the candidate), and show wh
 	@$(MLOPS) shadow --model $(MODEL) --env $(ENV) $(call args,VERSION SINCE UNTIL SERVED OUTPUT)
 ab-report: $(CORE) ## Compare two versions that served side by side in ENV, on labels or on VALUE, a column of FILE (OLD, NEW, SINCE, UNTIL)
 	@$(MLOPS) ab-report --model $(MODEL) --env $(ENV) $(call args,OLD NEW SINCE UNTIL FILE VALUE)
-retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, and validate (SINCE=90d, UNTIL); make retrain deploy
+retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, and validate; make retrain deploy
 	@mkdir -p $(RECEIPTS); echo "retrain $(MODEL)"
-	@$(MLOPS) retrain --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) $(call args,SINCE UNTIL) --receipt $(RECEIPTS)/train.json
+	@$(MLOPS) retrain --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) --receipt $(RECEIPTS)/train.json
 	@$(call remember,train)
 	@$(MAKE) validate
 

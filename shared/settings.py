@@ -6,6 +6,7 @@ The defaults keep everything inside the clone.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -25,6 +26,9 @@ def default_log_url(folder: Path) -> str:
 
 def _none_if_empty(value: object) -> object:
     return None if value == "" else value
+
+
+_SECRET = ("_url", "_token", "_keys")  # ends of the names of settings whose values are not shown
 
 
 class InvalidSettingError(Exception):
@@ -50,7 +54,10 @@ class _Environment(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = cls.model_config.get("env_prefix", "") + "_".join(map(str, first["loc"]))
-            reason = f"{name.upper()}: {first['msg']}, got {str(first['input'])[:60]!r}"
+            message = first["msg"].removeprefix("Value error, ")
+            is_secret = name.lower().endswith(_SECRET)
+            shown = "" if is_secret else f", got {str(first['input'])[:60]!r}"
+            reason = f"{name.upper()}: {message}{shown}"
             raise InvalidSettingError(reason) from error
 
 
@@ -146,14 +153,48 @@ class AlertSettings(_Environment):
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
-    alert_webhook_url: str = Field("", pattern="^(https?://.+)?$")
-    alert_slack_url: str = Field("", pattern="^(https?://.+)?$")
-    alert_email: str = Field("", pattern="^(.+@.+)?$")
-    smtp_url: str = Field("smtp://127.0.0.1:25", pattern="^smtps?://.+$")
+    alert_webhook_url: str = ""
+    alert_slack_url: str = ""
+    alert_email: str = ""
+    smtp_url: str = "smtp://127.0.0.1:25"
     alert_email_from: str = ""
-    alert_github_repository: str = Field("", pattern="^([^/ ]+/[^/ ]+)?$")
+    alert_github_repository: str = ""
     github_token: str = ""
-    github_api_url: str = Field("https://api.github.com", pattern="^https?://.+$")
+    github_api_url: str = "https://api.github.com"
+
+    @field_validator("alert_webhook_url", "alert_slack_url", "github_api_url")
+    @classmethod
+    def _is_web_address(cls, url: str) -> str:
+        return _matching(url, r"(https?://[^\s/]+(/\S*)?)?", "use a URL such as https://host/path")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_mail_server(cls, url: str) -> str:
+        form = r"smtps?://([^\s/@]*@)?[^\s/@:]+(:\d{1,5})?/?"
+        return _matching(url, form, "use a URL such as smtp://user:password@host:587")
+
+    @field_validator("alert_email", "alert_email_from")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        one = r"[^\s@,<>]+@[^\s@,<>]+"
+        form = rf"({one}( *, *{one})*)?"
+        return _matching(text, form, "use addresses such as team@example.com, with commas between")
+
+    @field_validator("alert_github_repository")
+    @classmethod
+    def _is_repository(cls, name: str) -> str:
+        return _matching(name, r"([\w.-]+/[\w.-]+)?", "use owner/name")
+
+    @field_validator("github_token")
+    @classmethod
+    def _is_one_word(cls, token: str) -> str:
+        return _matching(token.strip(), r"[!-~]*", "use the token alone")
+
+
+def _matching(text: str, form: str, advice: str) -> str:
+    if not re.fullmatch(form, text):
+        raise ValueError(advice)
+    return text
 
 
 class MonitorSettings(AlertSettings):

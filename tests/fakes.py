@@ -480,9 +480,12 @@ class FakeWatchStore:
         """The state."""
         return self.state
 
-    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
-        """Keep a state."""
+    def save_watch_state(self, previous: str | None, state: str, retraining_failed: bool) -> bool:
+        """Keep a state if the last one is the previous one."""
+        if self.state != previous:
+            return False
         self.state, self.failed = state, retraining_failed
+        return True
 
 
 class FakePredictionLog:  # pylint: disable=too-many-public-methods  # those of several ports

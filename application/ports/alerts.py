@@ -55,5 +55,9 @@ class WatchStore(Protocol):
     def watch_state(self) -> str | None:
         """The state; None before the first check."""
 
-    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
-        """Replace the state, and say whether the last retraining ended without a new champion."""
+    def save_watch_state(self, previous: str | None, state: str, retraining_failed: bool) -> bool:
+        """Replace the state, unless it is not the previous one any more; returns whether it was.
+
+        Args:
+            retraining_failed: whether the last retraining ended without an accepted version.
+        """

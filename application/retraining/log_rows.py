@@ -12,6 +12,7 @@ from application.monitoring.export import Columns, Contracts, export_predictions
 from application.ports.prediction_log import PredictionReader
 from application.training.config import SplitConfig
 from domain.contract import Category, ModelSpec, Number
+from domain.data.tables import read_table
 from domain.errors import DataError
 
 KEY = ["log_request_id", "log_row"]  # of a row, so that a later label replaces an earlier one
@@ -89,8 +90,25 @@ def _frame(
     return frame
 
 
-def merged(earlier: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of earlier retrainings, then those of the log, which replace rows of the same
-    prediction."""
-    found = pd.concat([earlier, rows], ignore_index=True)
-    return found.drop_duplicates(KEY, keep="last", ignore_index=True)
+def read_rows(path: str, spec: ModelSpec, from_log: bool = False) -> pd.DataFrame:
+    """A table of labelled rows: the inputs and the target of a contract, and its other columns.
+
+    Args:
+        from_log: only those that came from a prediction log.
+
+    Raises:
+        DataError: the table cannot be read, or lacks a column.
+    """
+    table = read_table(path, spec)
+    parts = [table.inputs, table.target, *([] if table.others is None else [table.others])]
+    frame = pd.concat(parts, axis=1)
+    frame = frame.reindex(columns=[*frame.columns, *(key for key in KEY if key not in frame)])
+    return frame[frame[KEY[0]].notna()] if from_log else frame
+
+
+def merged(*tables: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all tables, of which later ones replace rows of the same prediction. Rows that
+    came from no prediction log all stay."""
+    found = pd.concat(tables, ignore_index=True)
+    is_older = found.duplicated(KEY, keep="last") & found[KEY[0]].notna()
+    return found[~is_older].reset_index(drop=True)

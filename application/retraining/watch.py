@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -11,16 +12,25 @@ from application.monitoring.quality import VersionQuality
 from application.ports.alerts import Alert, Notifier, Severity, WatchStore
 from application.ports.progress import Progress
 from application.training.config import WatchConfig
-from domain.errors import NotificationError
+from domain.errors import NotificationError, StateError
 from domain.evaluation.estimation import Estimate
 from domain.evaluation.measures import Measure
 
 DRIFT, QUALITY, ESTIMATE = "DriftSustained", "QualityBelowGate", "EstimatedQualityBelowGate"
 DUE, FAILED = "RetrainingDue", "RetrainingFailed"
 WAITING, RETRAINED = "NewVersionWaiting", "Retrained"
+_ENDED = {
+    DRIFT: "no alarm any more in so many of the latest checks, or another version is deployed",
+    QUALITY: "the score is not certainly below the threshold any more, or of another version",
+    ESTIMATE: "the estimate is not certainly below the threshold any more, or of another version",
+    DUE: "no reason to retrain any more, or nothing prevents it",
+    FAILED: "a later retraining did not fail",
+    WAITING: "the version was promoted or deployed, or replaced by another one",
+}
 _SEVERITIES: Mapping[str, Severity] = {DUE: "info", RETRAINED: "info", FAILED: "critical"}
 _MOST_PENDING = 100
 _DAY, _HOUR = 86400.0, 3600.0
+_LONGEST = 12 * _HOUR  # of a retraining on another machine
 
 Result = Literal["deployed", "promoted", "accepted", "refused", "failed"]
 
@@ -44,7 +54,9 @@ class Observation:
         rows: number of predictions on which the drift is based.
         quality: measured on labels; None without a prediction in the period.
         estimate: estimated without labels, with the same measure; None without a prediction.
-        new_labels: number of labels since the champion was trained.
+        waiting: which newer version waits for its promotion or deployment, and the command; empty
+            if none does.
+        new_labels: number of labels since the champion was trained, or since the drift began.
         age: seconds since the champion was trained.
     """
 
@@ -54,6 +66,7 @@ class Observation:
     rows: int
     quality: VersionQuality | None
     estimate: Estimate | None
+    waiting: str
     new_labels: int
     age: float
 
@@ -67,9 +80,9 @@ class WatchState:
         alarms: whether there was a drift alarm, for each of the latest checks.
         since: when each firing alert began.
         pending: alerts that did not reach a channel yet, with the channel.
-        retraining: when the running retraining began.
+        retraining, host: when the running retraining began, and on which machine.
         retrained: when the last one ended.
-        outcome: how it ended, and which version was champion before.
+        outcome: how it ended.
     """
 
     version: str = ""
@@ -77,6 +90,7 @@ class WatchState:
     since: dict[str, float] = field(default_factory=dict)
     pending: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     retraining: float | None = None
+    host: str = ""
     retrained: float | None = None
     outcome: dict[str, str] = field(default_factory=dict)
 
@@ -91,12 +105,14 @@ class Place:
     """A model in an environment, and by what it is judged.
 
     Attributes:
+        options: of make commands about it.
         threshold: of the quality gate.
         has_source: whether the training data may have new rows, too.
     """
 
     model: str
     environment: str
+    options: str
     policy: WatchConfig
     measure: Measure
     threshold: float | None
@@ -111,6 +127,7 @@ class Watch:
     Args:
         retrain: retrains, by the policy.
         clock: seconds since the epoch.
+        host: name of this machine, on which no other watch of this model runs.
     """
 
     def __init__(
@@ -121,6 +138,7 @@ class Watch:
         retrain: Callable[[], Outcome],
         progress: Progress,
         clock: Callable[[], float],
+        host: str = "",
     ) -> None:
         self._place = place
         self._store = store
@@ -128,6 +146,8 @@ class Watch:
         self._retrain = retrain
         self._progress = progress
         self._clock = clock
+        self._host = host
+        self._known: str | None = None
 
     def check(self, observe: Callable[[], Observation | None]) -> None:
         """Check once.
@@ -135,9 +155,15 @@ class Watch:
         Args:
             observe: reads the log; None if there is nothing to watch.
         """
-        state = _read(self._store.watch_state())
-        if state.retraining is not None:  # by a process that has ended
-            self._end(state, Outcome("failed", "it was interrupted"))
+        text = self._store.watch_state()
+        self._known, state = text, _read(text)
+        if state.retraining is not None:
+            if state.host != self._host and self._clock() - state.retraining < _LONGEST:
+                self._progress(
+                    "retrain", f"{state.host} has retrained since {state.retraining:.0f}"
+                )
+                return
+            self._end(state, Outcome("failed", "the previous retraining was interrupted"))
         observed = observe()
         if observed:
             firing = self._findings(state, observed)
@@ -145,12 +171,12 @@ class Watch:
                 self._set(state, name, firing.get(name))
             due = "" if WAITING in firing else self._due(observed, firing)
             obstacle = self._obstacle(observed)
-            self._set(state, DUE, due and obstacle and f"{due}: {obstacle}")
+            self._set(state, DUE, due and obstacle and f"{due}. {obstacle.capitalize()}")
             if due and not obstacle and self._is_time(state):
-                state.retraining = self._clock()
+                state.retraining, state.host = self._clock(), self._host
                 self._deliver(state)
                 self._progress("retrain", due)
-                self._end(state, self._retrain(), observed.champion)
+                self._end(state, self._retrain())
         self._deliver(state)
 
     def _findings(self, state: WatchState, observed: Observation) -> dict[str, str]:
@@ -168,10 +194,11 @@ class Watch:
             if names
         )
         drift = f"{differences or 'none'} ({observed.rows:,} rows)"
-        checks = f"an alarm in {alarms} of the latest {len(state.alarms)} checks"
+        checks = f"an alarm in {alarms} of {len(state.alarms)} checks"
         self._progress("drift", f"{drift}, {checks}")
         if alarms >= policy.drift_alarms:
-            found[DRIFT] = f"version {observed.version}: {drift}, {checks}: see make drift-report"
+            command = f"make drift-report {self._place.options}"
+            found[DRIFT] = f"version {observed.version}: {drift}, {checks}; {command} shows more"
         threshold, quality = self._place.threshold, observed.quality
         limit = "" if threshold is None else f", threshold {threshold:g}"
         if quality:
@@ -189,10 +216,8 @@ class Watch:
                 if threshold is not None and estimate.interval[1] < threshold:
                     found[ESTIMATE] = f"version {observed.version}: without labels {text}{limit}"
             self._progress("estimated", text + limit)
-        result = state.outcome.get("result")
-        is_accepted = result == "accepted" and state.outcome["champion"] == observed.champion
-        if is_accepted or (result == "promoted" and observed.version != observed.champion):
-            found[WAITING] = state.outcome["summary"]
+        if observed.waiting:
+            found[WAITING] = observed.waiting
         return found
 
     def _due(self, observed: Observation, firing: Mapping[str, str]) -> str:
@@ -208,36 +233,31 @@ class Watch:
     def _obstacle(self, observed: Observation) -> str:
         """Why this watch does not retrain; empty if it may."""
         if self._place.policy.retrain == "report":
-            return "run make retrain"
+            return f"run make retrain {self._place.options}"
         if observed.new_labels < self._place.policy.fewest_labels and not self._place.has_source:
             return (
-                f"{observed.new_labels:,} labels since the champion was trained, "
-                f"{self._place.policy.fewest_labels:,} are needed: run make feedback"
+                f"only {observed.new_labels:,} labels since the champion was trained, "
+                f"{self._place.policy.fewest_labels:,} are needed"
             )
         return ""
 
     def _is_time(self, state: WatchState) -> bool:
         hours = self._place.policy.hours_between
         last = state.retrained
-        if last is None or self._clock() - last >= hours * _HOUR:
-            return True
-        self._progress("retrain", f"due, but not within {hours:g} hours of the previous one")
+        if last is None or not 0 <= self._clock() - last < hours * _HOUR:
+            return True  # the clock may have been ahead
+        self._progress("retrain", f"due, but the last one is less than {hours:g} h ago")
         return False
 
-    def _end(self, state: WatchState, outcome: Outcome, champion: str = "") -> None:
-        """Record how a retraining ended.
-
-        Args:
-            champion: version of the previous champion.
-        """
+    def _end(self, state: WatchState, outcome: Outcome) -> None:
+        """Record how a retraining ended."""
         now = self._clock()
-        state.retraining, state.retrained = None, now
-        state.outcome = {**asdict(outcome), "champion": champion}
+        state.retraining, state.retrained, state.outcome = None, now, asdict(outcome)
         self._set(state, FAILED, outcome.summary if state.failed else "")
         if outcome.result == "deployed":
             self._queue(state, self._alert(RETRAINED, outcome.summary, now, now))
         elif not state.failed:
-            self._set(state, WAITING, outcome.summary)
+            self._progress(outcome.result, outcome.summary)
 
     def _set(self, state: WatchState, name: str, summary: str | None) -> None:
         """Begin or end an alert."""
@@ -247,7 +267,7 @@ class Watch:
             self._queue(state, self._alert(name, summary, state.since[name]))
         elif not summary and since is not None:
             del state.since[name]
-            self._queue(state, self._alert(name, "ended", since, self._clock()))
+            self._queue(state, self._alert(name, _ENDED[name], since, self._clock()))
 
     def _alert(self, name: str, summary: str, since: float, until: float | None = None) -> Alert:
         return Alert(
@@ -279,7 +299,7 @@ class Watch:
             try:
                 notifier.send(Alert(**alert))
             except NotificationError as error:
-                self._progress("WARNING", f"{channel}: {error}; it is sent again")
+                self._progress("WARNING", f"{channel}: {error}; sent again at the next check")
                 remaining.append((channel, alert))
             else:
                 self._progress("sent", f"{channel}: {alert['name']}")
@@ -287,11 +307,20 @@ class Watch:
         self._save(state)
 
     def _save(self, state: WatchState) -> None:
-        self._store.save_watch_state(json.dumps(asdict(state)), state.failed)
+        text = json.dumps(asdict(state))
+        if not self._store.save_watch_state(self._known, text, state.failed):
+            raise StateError(
+                f"another watch of {self._place.model} in {self._place.environment} uses the same "
+                "prediction log: run only one of them"
+            )
+        self._known = text
 
 
 def _read(text: str | None) -> WatchState:
-    return WatchState(**json.loads(text)) if text else WatchState()
+    """The state; a new one if it cannot be read, as after a change of version."""
+    with suppress(ValueError, TypeError):
+        return WatchState(**json.loads(text or "{}"))
+    return WatchState()
 
 
 def _score(

@@ -386,7 +386,7 @@ class TrainingConfig(_Strict):
         """
         dataset = model.load(**self.load_arguments(model, file))
         if more := labelled or self.data.labelled:
-            dataset = dataset.with_log_rows(read_table(str(more), model.SPEC))
+            dataset = dataset.with_log_rows(read_table(str(more), model.SPEC), model.SPEC)
         split = self.data.split
         return with_keys(dataset, **split.model_dump()) if split else dataset
 

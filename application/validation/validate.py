@@ -43,6 +43,10 @@ GATES = (
     *("column_order", "robustness", "no_target_leakage", "parity", "parity_at_edges"),
     *("not_worse_than_champion", "latency", "size"),
 )
+_CONTRADICTION = (
+    "on the rows that are not from the prediction log (do its labels contradict them? then correct "
+    "them, or train without the old data): "
+)
 _NOISY_ROWS = 1000
 _TIMED_ROWS = 20
 _SLICE_SHARE = 0.5  # of what the model gains over the baseline: the default margin of a slice
@@ -467,18 +471,37 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
             champion_predictions = champion.served(rows)
         except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
             return None, champion_unavailable(f"{version} fails: {reason_of(error)}")
-        comparison = compare(
-            case.measure,
-            champion_predictions,
-            case.predictions[common],
-            case.actual[common],
-            case.baseline,
-            champion.spec,
-        )
+        both = np.flatnonzero(common)
+
+        def compared(chosen: np.ndarray) -> Comparison:
+            rows = both[chosen]
+            return compare(
+                case.measure,
+                champion_predictions[chosen],
+                case.predictions[rows],
+                case.actual[rows],
+                case.baseline,
+                champion.spec,
+            )
+
+        comparison = compared(np.ones(len(both), bool))
+        own = _not_from_log(case, common)
+        if rules.fewest_rows <= own.sum() < len(own):
+            verdict = gates.not_worse_than_champion(
+                compared(own), rules.margin, rules.fewest_rows, 0, version
+            )
+            if not verdict.accepted:
+                return comparison, replace(verdict, reason=_CONTRADICTION + verdict.reason)
     verdict = gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version, recognised
     )
     return comparison, verdict
+
+
+def _not_from_log(case: Case, common: np.ndarray) -> np.ndarray:
+    """Which of the compared hold-out rows are not from the prediction log."""
+    from_log = case.holdout.from_log
+    return np.ones(int(common.sum()), bool) if from_log is None else ~from_log[common]
 
 
 def _identified_by(dataset: Dataset, inputs: list[str], time: str | None) -> Dataset:

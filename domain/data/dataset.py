@@ -14,7 +14,7 @@ import pandas as pd
 
 from domain.contract import Category, Datetime, ModelSpec, RepeatedValues
 from domain.data.split_keys import SplitKeys
-from domain.errors import DataError
+from domain.errors import DataError, InputError
 
 _HASHED_ROWS = 50_000  # at once: their texts are in memory
 
@@ -93,8 +93,12 @@ class Dataset:
             taken.__dict__["row_hashes"] = self.row_hashes[rows]
         return taken
 
-    def with_log_rows(self, labelled: Dataset) -> Dataset:
+    def with_log_rows(self, labelled: Dataset, spec: ModelSpec) -> Dataset:
         """These rows, then labelled rows of a prediction log, which have no keys yet.
+
+        The log has numbers as float32, and words where the data may have booleans. So a row of it
+        that is the same to the model as one of these gets its inputs: a split must not separate
+        them.
 
         Args:
             labelled: with the same inputs and the same target.
@@ -115,12 +119,24 @@ class Dataset:
             others = pd.concat([here, there], ignore_index=True)
         return replace(
             self,
-            inputs=pd.concat([self.inputs, labelled.inputs], ignore_index=True),
+            inputs=pd.concat([self.inputs, self._alike(labelled, spec)], ignore_index=True),
             target=pd.concat([self.target, labelled.target], ignore_index=True),
             files=(*self.files, *labelled.files),
             others=others,
             from_log=np.arange(len(self) + len(labelled)) >= len(self),
         )
+
+    def _alike(self, labelled: Dataset, spec: ModelSpec) -> pd.DataFrame:
+        """The inputs of rows, with those of this data set where they are the same to the model."""
+        try:
+            known, rows = self.encoded(spec), labelled.encoded(spec)
+        except InputError:  # later checks name the row
+            return labelled.inputs
+        first = {row.tobytes(): position for position, row in reversed([*enumerate(known)])}
+        found = np.array([first.get(row.tobytes(), -1) for row in rows])
+        both = pd.concat([labelled.inputs, self.inputs], ignore_index=True)
+        places = np.where(found < 0, np.arange(len(rows)), len(rows) + found)
+        return both.iloc[places].reset_index(drop=True)
 
     def encoded(self, spec: ModelSpec) -> np.ndarray:
         """The inputs encoded for the model, array of shape (n_rows, spec.width).

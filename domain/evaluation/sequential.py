@@ -7,7 +7,8 @@ from math import exp, log, sqrt
 
 import numpy as np
 
-FEWEST = 100  # values of each version, from which on their means are close to normal
+FEWEST = 100  # values of each version
+_PER_SKEWNESS = 25  # times the squared skewness: values from which on a mean is close to normal
 _EFFECT = 0.1  # standard deviations: the test is most sensitive to differences of this size
 
 
@@ -18,8 +19,9 @@ class Difference:
     Attributes:
         old, new: the means.
         old_rows, new_rows: number of values.
+        needed: number of values that each version needs.
         interval: contains the difference at every time with a probability of 1 − level; None with
-            fewer than `FEWEST` values of a version.
+            fewer values of a version than that.
         p_value: valid at any time; 1 without an interval.
     """
 
@@ -27,6 +29,7 @@ class Difference:
     new: float
     old_rows: int
     new_rows: int
+    needed: int = FEWEST
     interval: tuple[float, float] | None = None
     p_value: float = 1.0
 
@@ -45,8 +48,10 @@ def compare_means(old: np.ndarray, new: np.ndarray, level: float = 0.05) -> Diff
     """Compare the values of two versions, of which more arrive until the next look.
 
     The mixture sequential probability ratio test of a normal difference, whose alternatives are
-    normal with a standard deviation of a tenth of the values'. The variances are estimated, so its
-    error rate is approximate.
+    normal with a standard deviation of a tenth of the values'. Its error rate is approximate, as
+    means are only close to normal. So each version needs the more values the more skewed they are:
+    of rare events about 25 in as many rows. And a version's variance counts as at least that of all
+    values: few values may happen to be equal.
 
     Args:
         old, new: values of each version, shape (n_old,) and (n_new,).
@@ -54,24 +59,33 @@ def compare_means(old: np.ndarray, new: np.ndarray, level: float = 0.05) -> Diff
 
     References:
         R. Johari et al., "Always valid inference: continuous monitoring of A/B tests", 2022.
+        W. G. Cochran, "Sampling techniques", 3rd edition, 1977, section 2.15 (skewness).
         I. Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence
         sequences", 2024.
     """
     rows = len(old), len(new)
     means = [float(values.mean()) if len(values) else float("nan") for values in (old, new)]
-    found = Difference(means[0], means[1], *rows)
-    if min(rows) < FEWEST:
+    values = np.concatenate([old, new])
+    needed = max(FEWEST, int(np.ceil(_PER_SKEWNESS * _skewness(values) ** 2)))
+    found = Difference(means[0], means[1], *rows, needed)
+    if min(rows) < needed:
         return found
-    variances = [float(values.var(ddof=1)) for values in (old, new)]
+    least = float(values.var(ddof=1))
+    variances = [max(least, float(each.var(ddof=1))) for each in (old, new)]
     variance = variances[0] / rows[0] + variances[1] / rows[1]
     prior = _EFFECT**2 * (variances[0] + variances[1]) / 2
-    if variance == 0:
-        same = found.difference == 0
-        interval = (found.difference, found.difference)
-        return replace(found, interval=interval, p_value=1.0 if same else 0.0)
+    if variance == 0:  # every value is the same
+        return replace(found, interval=(0.0, 0.0))
     total = variance + prior
     spread = 2 * log(1 / level) + log(total / variance)
     width = sqrt(variance * total / prior * spread)
     evidence = found.difference**2 * prior / (2 * variance * total) - log(total / variance) / 2
     interval = (found.difference - width, found.difference + width)
     return replace(found, interval=interval, p_value=min(1.0, exp(-evidence)))
+
+
+def _skewness(values: np.ndarray) -> float:
+    """Third standardized moment; 0 for equal values."""
+    centred = values - values.mean() if len(values) else values
+    spread = float(np.sqrt((centred**2).mean())) if len(values) else 0.0
+    return float((centred**3).mean()) / spread**3 if spread else 0.0

@@ -18,7 +18,7 @@ from application.monitoring.ab_report import choose_pair, compare_labels, compar
 from application.training.config import registered_name
 from domain.contract import Quantity
 from domain.errors import DataError
-from domain.evaluation.sequential import FEWEST, Difference
+from domain.evaluation.sequential import Difference
 from infrastructure.cli._arguments import add_model
 from infrastructure.cli._log import add_period, open_log, package_version, period_of
 from infrastructure.cli._registry import local_time, open_registry
@@ -80,7 +80,7 @@ def _show(found: Difference, what: str, old: str, new: str) -> None:
     ):
         show_step(title, f"{version}: {what} {mean:.4g} of {rows:,} rows")
     if found.interval is None:
-        show_step("result", f"too few to say: each version needs {FEWEST} rows")
+        show_step("result", f"too few to say: each version needs {found.needed:,} rows")
         return
     low, high = found.interval
     outcome = "no certain difference yet"

@@ -13,14 +13,20 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.errors import DataError
 from infrastructure.cli import train
-from infrastructure.cli._arguments import add_config, add_model, add_receipt
-from infrastructure.cli._log import add_period, contracts_of, open_log, period_of
+from infrastructure.cli._arguments import (
+    add_config,
+    add_environment,
+    add_model,
+    add_receipt,
+)
+from infrastructure.cli._log import contracts_of, open_log
 from infrastructure.cli._registry import open_registry
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
@@ -35,10 +41,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model, its configuration, the log, the period and the receipt."""
+    """Add the model, its configuration, the environment and the receipt."""
     add_model(parser)
     add_config(parser)
-    add_period(parser)
+    add_environment(parser)
     add_receipt(parser)
 
 
@@ -55,36 +61,43 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
             no source that may have new data.
     """
     from application.ports.snapshots import recorded_source
-    from application.retraining.log_rows import check_usable, labelled_rows, merged
-    from domain.data.tables import read_frame
+    from application.retraining.log_rows import check_usable, labelled_rows, merged, read_rows
 
-    settings, split, period = Settings.load(), config.data.split, period_of(args)
+    settings, split = Settings.load(), config.data.split
     registry, name = open_registry(settings), config.model_name
     champion = registry.open_package(registry.find(name, CHAMPION))
-    check_usable(champion.spec, split)
+    spec = champion.spec
+    check_usable(spec, split)
     with open_log(settings, name, args.env) as log:
-        made = [each.version for each in log.versions(*period) if each.version]
+        made = [each.version for each in log.versions(0.0) if each.version]
         contracts = contracts_of(registry, name, made)
-        rows, left_out = labelled_rows(log, contracts, *period, split.time if split else None)
+        rows, left_out = labelled_rows(
+            log, contracts, 0.0, time.time(), split.time if split else None
+        )
     for version, number in left_out.items():
         show_step(
             "WARNING",
             f"{number:,} rows of version {version or 'unknown'} were left out: they do not fit the "
             "champion's contract",
         )
+    if rows.empty and config.data.source is None:
+        raise DataError(
+            f"no prediction of {name} in {args.env} has a label: label some with make feedback, or "
+            "choose another ENV"
+        )
     snapshots = open_snapshots(settings)
-    _, earlier = recorded_source(champion.read_json("provenance.json"), snapshots)
-    frame = merged(read_frame(str(earlier)), rows) if earlier else rows
+    _, trained_on = recorded_source(champion.read_json("provenance.json"), snapshots)
+    tables = [read_rows(config.data.labelled, spec)] if config.data.labelled else []
+    tables += [read_rows(str(trained_on), spec, from_log=True)] if trained_on else []
+    frame = merged(*tables, rows)
     snapshot = None if frame.empty else _keep(frame, snapshots)
-    if config.data.source is None and (snapshot is None or snapshot == earlier):
+    if config.data.source is None and snapshot == trained_on:
         raise DataError(
             f"the log of {args.env} has no label that the champion was not trained on: label some "
             "predictions with make feedback"
         )
-    show_step(
-        "labelled",
-        f"{len(rows):,} rows of the log, {len(frame) - len(rows):,} more of earlier retrainings",
-    )
+    more = f", and {len(frame) - len(rows):,} earlier ones" if len(frame) > len(rows) else ""
+    show_step("labelled", f"{len(rows):,} rows of the log{more}")
     if snapshot is None:
         return config
     data = config.data.model_copy(update={"labelled": path_in_clone(snapshot)})

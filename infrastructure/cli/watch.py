@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import time
 from collections import deque
@@ -26,9 +27,10 @@ from application.monitoring.estimation import QualityEstimator
 from application.monitoring.quality import quality_of
 from application.ports.alerts import Notifier
 from application.ports.registry import ModelVersion
+from application.retraining.log_rows import check_usable
 from application.retraining.watch import Observation, Outcome, Place, Watch
 from application.training.config import TrainingConfig, config_path
-from domain.errors import DeploymentError, PredictionLogError, RegistryError, StateError
+from domain.errors import ConfigError, DataError, DeploymentError, MlopsError, StateError
 from infrastructure.cli._arguments import add_config, add_environment, add_model
 from infrastructure.cli._log import open_log
 from infrastructure.cli._registry import open_registry
@@ -36,7 +38,7 @@ from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.deployment.release import Release
 from infrastructure.monitoring.notifiers import open_notifiers
 from infrastructure.registry.ledger import open_ledger
-from infrastructure.registry.mlflow_registry import CHAMPION
+from infrastructure.registry.mlflow_registry import CHAMPION, PREVIOUS
 from infrastructure.storage.watch_log import WatchLog
 from shared.console import show_line, show_step
 from shared.files import locked
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     """Check until Ctrl-C, or once."""
     settings, notifiers = Settings.load(), open_notifiers(AlertSettings.load())
     channels = ", ".join(notifier.channel for notifier in notifiers)
-    show_step("alerts", f"sent to: {channels}" if channels else _NOT_SENT)
+    show_step("alerts", f"go to {channels}" if channels else _NOT_SENT)
     lock = settings.releases_dir / args.env / f"watch-{args.model}.lock"
     try:
         with locked(lock, timeout=0):
@@ -87,7 +89,7 @@ def _repeat(check: Callable[[], None], minutes: float | None) -> None:
         started = time.monotonic()
         try:
             check()
-        except (PredictionLogError, RegistryError) as error:
+        except MlopsError as error:
             show_step("WARNING", f"{error}; trying again in {minutes:g} minutes")
         time.sleep(max(0.0, minutes * _MINUTE - (time.monotonic() - started)))
 
@@ -98,8 +100,8 @@ def _check(args: argparse.Namespace, settings: Settings, notifiers: Sequence[Not
     watched = _Watched(args.model, path, args.env, TrainingConfig.read(path), settings)
     show_step("check", f"{watched.name} in {args.env}, {datetime.now():%Y-%m-%d %H:%M}")
     with open_log(settings, watched.name, args.env) as log:
-        watch = Watch(watched.place(), log, notifiers, watched.retrain, show_step, time.time)
-        watch.check(partial(watched.observe, log))
+        sinks = (log, notifiers, watched.retrain, show_step, time.time, socket.gethostname())
+        Watch(watched.place(), *sinks).check(partial(watched.observe, log))
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,20 @@ class _Watched:
         """What the policy is about.
 
         Raises:
-            RegistryError: there is no champion.
+            ConfigError: the policy retrains, but the log does not have what the model learns from.
+        RegistryError: there is no champion.
         """
         rules, registry = self.config.validation, open_registry(self.settings)
         spec = registry.open_package(registry.find(self.name, CHAMPION)).spec
+        if self.config.watch.retrain != "report":
+            try:
+                check_usable(spec, self.config.data.split)
+            except DataError as error:
+                raise ConfigError(f'set watch.retrain to "report": {error}') from error
         return Place(
             self.name,
             self.environment,
+            f"MODEL={self.model} ENV={self.environment}",
             self.config.watch,
             rules.measure_of(spec),
             rules.threshold,
@@ -151,7 +160,8 @@ class _Watched:
         if version is None:
             show_step("watched", f"nothing of {name} is deployed in {self.environment} or logged")
             return None
-        show_step("version", f"{version}, the champion is {champion.package_version}")
+        where = "deployed" if release else "not deployed on this machine, but last in the log"
+        show_step("version", f"{version}, {where}; the champion is {champion.package_version}")
         package = registry.open_package(registry.find(name, version))
         policy, rules = self.config.watch, self.config.validation
         since = now - policy.quality_days * _DAY
@@ -169,9 +179,28 @@ class _Watched:
             rows,
             quality_of(log, measure, traffic[0], since) if traffic else None,
             estimator.estimate(since) if traffic else None,
+            self._waiting(registry.versions(name)[0], champion, release),
             _labels_since(log, trained, bool(package.spec.classes)),
             now - trained,
         )
+
+    def _waiting(
+        self, newest: ModelVersion, champion: ModelVersion, release: Release | None
+    ) -> str:
+        """Which version waits for its promotion or deployment; empty if none does."""
+        options = f"MODEL={self.model} ENV={self.environment}"
+        is_newer = int(newest.number) > int(champion.number) and PREVIOUS not in newest.aliases
+        if is_newer and newest.verdict == "accepted":
+            return (
+                f"version {newest.number}, {newest.package_version}, was accepted and waits for "
+                f"approval: make promote deploy {options}"
+            )
+        if release and release.version != champion.package_version:
+            return (
+                f"version {champion.number}, {champion.package_version}, is the champion, but "
+                f"{self.environment} serves {release.version}: make deploy {options}"
+            )
+        return ""
 
     def retrain(self) -> Outcome:
         """Run make retrain, and make deploy if that is the policy."""
@@ -187,9 +216,7 @@ class _Watched:
             gates = _refused_by(self.settings, new)
             return Outcome("refused", f"{title}, was refused by {gates}; nothing changed")
         if registry.find(name, CHAMPION).number == before:
-            return Outcome(
-                "accepted", f"{title}, waits for approval: make promote deploy MODEL={self.model}"
-            )
+            return Outcome("accepted", f"{title}, waits for approval")
         return self._deployed(title)
 
     def _deployed(self, title: str) -> Outcome:

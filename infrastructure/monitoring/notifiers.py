@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import smtplib
 import ssl
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from typing import Any
+from email.utils import format_datetime, make_msgid
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlencode, urlsplit
 
 from application.ports.alerts import Alert, Notifier
 from domain.errors import ConfigError, NotificationError, reason_of
 from shared.settings import AlertSettings
 
-_SECONDS = 20.0
+Sent = TypeVar("Sent")
+
+_SECONDS, _TOTAL_SECONDS = 20.0, 60.0  # of a socket operation, and of a whole message
+_MOST_BYTES = 2**22  # of a response
 _ISSUE_LABEL = "model-watch"
 _NEVER = "0001-01-01T00:00:00Z"  # as Go writes a time that is not set
 
@@ -112,15 +120,21 @@ class Email:
 
     def send(self, alert: Alert) -> None:
         """Send one message."""
+        _in_time(lambda: self._send(alert), "the mail server")
+
+    def _send(self, alert: Alert) -> None:
         message = EmailMessage()
         message["Subject"] = _heading(alert)
         message["From"] = self.sender or self.to.split(",")[0]
         message["To"] = self.to
-        message.set_content(f"{alert.summary}\n\nSince {_iso(alert.since)}\n")
+        message["Date"] = format_datetime(datetime.now(UTC))
+        message["Message-ID"] = make_msgid("watch")
+        since = datetime.fromtimestamp(alert.since, UTC)
+        message.set_content(f"{alert.summary}\n\nSince {since:%Y-%m-%d %H:%M} UTC\n")
         try:
             with self._connect() as server:
                 server.send_message(message)
-        except (OSError, smtplib.SMTPException, ValueError) as error:
+        except (OSError, smtplib.SMTPException) as error:
             raise NotificationError(f"SMTP_URL: {reason_of(error)}") from error
 
     def _connect(self) -> smtplib.SMTP:
@@ -173,11 +187,19 @@ class GitHubIssues:
             "X-GitHub-Api-Version": "2022-11-28",
         }
         url = f"{self.api.rstrip('/')}/repos/{self.repository}/{path}"
-        return json.loads(_request(method, url, body, headers))
+        try:
+            found = json.loads(_request(method, url, body, headers))
+        except ValueError as error:
+            raise NotificationError(f"{urlsplit(url).netloc} did not answer with JSON") from error
+        if isinstance(found, list) != (method == "GET"):
+            raise NotificationError(f"{urlsplit(url).netloc} did not answer as GitHub does")
+        return found
 
 
 def _request(method: str, url: str, body: Any, headers: dict[str, str] | None = None) -> bytes:
     """Send JSON and return the response.
+
+    Redirects are not followed: they would turn the message into a GET, or send a token elsewhere.
 
     Raises:
         NotificationError: the server cannot be reached or refuses; the message has the host only,
@@ -186,16 +208,51 @@ def _request(method: str, url: str, body: Any, headers: dict[str, str] | None = 
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "mlops-watch", **(headers or {})}
     host = urlsplit(url).netloc.rpartition("@")[2]
+
+    def send() -> bytes:
+        try:
+            request = urllib.request.Request(url, data, headers, method=method)
+            with _OPENER.open(request, timeout=_SECONDS) as response:
+                found: bytes = response.read(_MOST_BYTES)
+                return found
+        except urllib.error.HTTPError as error:
+            raise NotificationError(f"{host} answered {error.code} {error.reason}") from error
+        except http.client.HTTPException as error:
+            raise NotificationError(f"{host} did not answer in HTTP") from error
+        except OSError as error:
+            raise NotificationError(f"{host}: {reason_of(error)}") from error
+
+    return _in_time(send, host)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Lets every redirect be an error."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow no redirect."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
+
+
+def _in_time(send: Callable[[], Sent], receiver: str) -> Sent:
+    """What a function returns, or an error if it takes too long: a receiver may send a byte now and
+    then, for which no timeout of a socket counts."""
+    result: Future[Sent] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(send())
+        except BaseException as error:  # pylint: disable=broad-exception-caught  # raised below
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
     try:
-        request = urllib.request.Request(url, data, headers, method=method)
-        # only http and https: the settings allow no other scheme
-        with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # nosec B310
-            found: bytes = response.read()
-            return found
-    except urllib.error.HTTPError as error:
-        raise NotificationError(f"{host} answered {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise NotificationError(f"{host}: {reason_of(error)}") from error
+        return result.result(_TOTAL_SECONDS)
+    except TimeoutError as error:
+        raise NotificationError(
+            f"{receiver} did not answer completely within {_TOTAL_SECONDS:g} s"
+        ) from error
 
 
 def _heading(alert: Alert) -> str:

@@ -18,15 +18,19 @@ class WatchLog(BulkLabelLog):
             found: str | None = connection.execute(query).scalar()
         return found
 
-    def save_watch_state(self, state: str, retraining_failed: bool) -> None:
-        """Replace the state, and say whether the last retraining failed or was refused."""
+    def save_watch_state(self, previous: str | None, state: str, retraining_failed: bool) -> bool:
+        """Replace the state, unless it is not the previous one any more; returns whether it was."""
         values = {"state": state, "retraining_failed": retraining_failed}
-        with self._engine.begin() as connection:
-            if not connection.execute(
-                WATCH.update().where(*self._watch_key()).values(values)
-            ).rowcount:
-                names = {"model": self._model, "environment": self._service["environment"] or ""}
+        update = WATCH.update().where(*self._watch_key(), WATCH.c.state == previous)
+        names = {"model": self._model, "environment": self._service["environment"] or ""}
+        try:
+            with self._engine.begin() as connection:
+                if previous is not None:
+                    return bool(connection.execute(update.values(values)).rowcount)
                 connection.execute(WATCH.insert().values(names | values))
+        except sa.exc.IntegrityError:  # another watch was faster
+            return False
+        return True
 
     def _watch_key(self) -> list[sa.ColumnElement[bool]]:
         environment = self._service["environment"] or ""

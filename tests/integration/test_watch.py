@@ -110,7 +110,7 @@ def test_shifted_traffic_with_labels_leads_to_a_better_champion(home: Home, tmp_
             output = make("watch", "ONCE=1", *place, ALERT_WEBHOOK_URL=address)
             sent = [(each["groupLabels"]["alertname"], each["status"]) for each in messages]
             assert sent == [("DriftSustained", "resolved"), ("QualityBelowGate", "resolved")]
-            assert f"version   {after}, the champion is {after}" in output
+            assert f"version   {after}, deployed; the champion is {after}" in output
 
         refused = own.run("make", "PY=.venv/bin/python", "retrain", *place)
         assert refused.returncode != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,13 @@ import pytest
 
 from application.monitoring.export import Contracts
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
-from application.retraining.log_rows import KEY, check_usable, labelled_rows, merged
+from application.retraining.log_rows import (
+    KEY,
+    check_usable,
+    labelled_rows,
+    merged,
+    read_rows,
+)
 from application.training.config import SplitConfig
 from domain.contract import Category, Classes, Datetime, ModelSpec, Number, Tensor, Text
 from domain.data.tables import read_table
@@ -95,6 +102,18 @@ def test_a_later_label_of_the_same_prediction_replaces_the_earlier_one() -> None
     )
     found = merged(earlier, later)
     assert found[["age", "default"]].to_numpy().tolist() == [[1, "no"], [2, "yes"], [3, "no"]]
+
+
+def test_rows_of_a_table_of_ones_own_all_stay(tmp_path: Path) -> None:
+    own = pd.DataFrame({"age": [1.0, 1.0], "row": ["a", "a"], "default": ["no", "yes"]})
+    own.to_csv(tmp_path / "own.csv", index=False)
+    rows, _ = labelled_rows(log_of(("x", 0, [20, 0], 1)), CONTRACTS, 0, 1000)
+    both = merged(read_rows(str(tmp_path / "own.csv"), LOAN), rows)
+    both.to_parquet(tmp_path / "both.parquet", index=False)
+    assert both["default"].tolist() == ["no", "yes", "yes"]
+    again = read_rows(str(tmp_path / "both.parquet"), LOAN)
+    assert len(merged(again, rows)) == 3
+    assert read_rows(str(tmp_path / "both.parquet"), LOAN, from_log=True)[KEY[0]].tolist() == ["x"]
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ from application.retraining.watch import (
     Watch,
 )
 from application.training.config import WatchConfig
-from domain.errors import PredictionLogError
+from domain.errors import PredictionLogError, StateError
 from domain.evaluation.estimation import Estimate
 from domain.evaluation.measures import default_measure
 from tests import petals
 from tests.fakes import FakeNotifier, FakeWatchStore
 
 HOUR, DAY = 3600.0, 86400.0
-CALM = Observation("1", "1", {"training": [], "production": []}, 500, None, None, 0, HOUR)
+CALM = Observation("1", "1", {"training": [], "production": []}, 500, None, None, "", 0, HOUR)
 DRIFTS = replace(CALM, drifting={"training": ["petal_width"], "production": []}, new_labels=500)
 BAD = VersionQuality("1", 900, 300, 300, 0.7, (0.65, 0.75))
 GOOD = replace(BAD, score=0.9, interval=(0.87, 0.93))
@@ -50,6 +50,7 @@ class Post:
         sent_before: names of all alerts before each of them.
         shown: lines of progress.
         seen: how many of the alerts a check has returned.
+        host: on which it runs.
     """
 
     policy: WatchConfig = WatchConfig()
@@ -63,6 +64,7 @@ class Post:
     sent_before: list[list[str]] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     seen: int = 0
+    host: str = ""
 
     def check(self, observed: Observation | Exception | None = CALM) -> list[str]:
         """Check once, an hour later; returns what was sent.
@@ -72,9 +74,18 @@ class Post:
         """
         self.now += HOUR
         measure = default_measure(petals.SPEC)
-        place = Place("m", "staging", self.policy, measure, self.threshold, self.has_source)
+        place = Place(
+            *("m", "staging", "MODEL=m ENV=staging", self.policy, measure, self.threshold),
+            has_source=self.has_source,
+        )
         watch = Watch(
-            place, self.store, [self.notifier], self._retrain, self._show, lambda: self.now
+            place,
+            self.store,
+            [self.notifier],
+            self._retrain,
+            self._show,
+            lambda: self.now,
+            self.host,
         )
 
         def observe() -> Observation | None:
@@ -101,7 +112,7 @@ def test_a_calm_model_raises_no_alert() -> None:
     post = Post(AUTOMATIC)
     assert [post.check(replace(CALM, quality=GOOD)) for _ in range(3)] == [[], [], []]
     assert not post.retrained and post.store.failed is False
-    assert "drift none (500 rows), an alarm in 0 of the latest 1 checks" in post.shown
+    assert "drift none (500 rows), an alarm in 0 of 1 checks" in post.shown
     assert "quality accuracy 0.9000 [0.8700, 0.9300] of 300 labels, threshold 0.85" in post.shown
 
 
@@ -119,7 +130,7 @@ def test_an_alert_says_what_drifts_and_what_to_do() -> None:
     post.check(observed)
     expected = (
         "version 1: a, b differ from training; b differ from production (500 rows), an alarm in 1 "
-        "of the latest 1 checks: see make drift-report"
+        "of 1 checks; make drift-report MODEL=m ENV=staging shows more"
     )
     drift, failed = post.notifier.sent
     assert drift == Alert(DRIFT, "warning", "m", "staging", expected, 7 * DAY + HOUR)
@@ -197,7 +208,9 @@ def test_a_retraining_waits_for_new_labels_or_a_source() -> None:
     post = Post(AUTOMATIC)
     assert post.check(replace(DRIFTS, new_labels=99)) == [DRIFT, DUE]
     assert not post.retrained
-    assert any("99 labels since the champion was trained, 100 are needed" in s for s in post.shown)
+    assert any(
+        "Only 99 labels since the champion was trained, 100 are needed" in s for s in post.shown
+    )
     post.has_source = True
     assert post.check(replace(DRIFTS, new_labels=99)) == ["-" + DUE, RETRAINED]
 
@@ -207,7 +220,7 @@ def test_retrainings_keep_their_distance() -> None:
     for _ in range(30):
         post.check(DRIFTS)
     assert [round((at - post.retrained[0]) / HOUR) for at in post.retrained] == [0, 24]
-    assert "retrain due, but not within 24 hours of the previous one" in post.shown
+    assert "retrain due, but the last one is less than 24 h ago" in post.shown
 
 
 @pytest.mark.parametrize("result", ["failed", "refused"])
@@ -228,25 +241,66 @@ def test_an_interrupted_retraining_has_failed() -> None:
     assert len(post.retrained) == 1  # the next one keeps its distance
 
 
-def test_an_accepted_version_waits_for_approval_and_nothing_is_retrained() -> None:
-    post = Post(IMPATIENT, outcome=Outcome("accepted", "run make promote"))
-    assert post.check(DRIFTS) == [DRIFT, WAITING]
-    assert post.check(DRIFTS) == [] and len(post.retrained) == 1
+@pytest.mark.parametrize("result", ["accepted", "promoted"])
+def test_while_a_version_waits_nothing_is_retrained(result: Any) -> None:
+    post = Post(IMPATIENT, outcome=Outcome(result, "version 2"))
+    assert post.check(DRIFTS) == [DRIFT] and len(post.retrained) == 1
+    waits = replace(DRIFTS, waiting="version 2 waits: make promote deploy")
+    assert post.check(waits) == [WAITING] and post.check(waits) == []
+    assert len(post.retrained) == 1
+    assert post.notifier.sent[-1].summary == "version 2 waits: make promote deploy"
     assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT, "-" + WAITING]
 
 
-def test_a_promoted_version_waits_for_its_deployment() -> None:
-    post = Post(IMPATIENT, outcome=Outcome("promoted", "run make deploy"))
-    assert post.check(DRIFTS) == [DRIFT, WAITING]
-    assert post.check(replace(DRIFTS, champion="2")) == [] and len(post.retrained) == 1
-    assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT, "-" + WAITING]
+def test_another_machine_that_retrains_is_left_alone() -> None:
+    post = Post(AUTOMATIC, outcome=KeyError("still at work"), host="a")
+    with pytest.raises(KeyError):
+        post.check(DRIFTS)
+    post.host, post.outcome = "b", Outcome("deployed", "version 2 serves")
+    sent = len(post.notifier.sent)
+    for _ in range(10):
+        post.check(DRIFTS)
+    assert len(post.notifier.sent) == sent and len(post.retrained) == 1
+    for _ in range(3):  # it must have ended by now
+        post.check(DRIFTS)
+    assert FAILED in [alert.name for alert in post.notifier.sent]
+
+
+def test_two_watches_of_one_log_do_not_overwrite_each_other() -> None:
+    post = Post(IMPATIENT)
+    retrain = post.store.save_watch_state
+
+    def other(previous: str | None, state: str, failed: bool) -> bool:
+        post.store.state = "{}"  # the other one writes first
+        return retrain(previous, state, failed)
+
+    post.check(CALM)
+    post.store.save_watch_state = other  # type: ignore[method-assign]
+    with pytest.raises(StateError, match="another watch of m in staging uses the same"):
+        post.check(DRIFTS)
+    assert not post.retrained
+
+
+def test_a_clock_that_was_ahead_delays_no_retraining() -> None:
+    post = Post(AUTOMATIC)
+    post.check(DRIFTS)
+    post.now -= 100 * DAY
+    post.check(DRIFTS)
+    assert len(post.retrained) == 2
+
+
+@pytest.mark.parametrize("text", ["{", '{"unknown": 1}', "[]"])
+def test_a_state_that_cannot_be_read_is_replaced(text: str) -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.store.state = text
+    assert post.check(DRIFTS) == [DRIFT, DUE]
 
 
 def test_what_was_not_sent_is_sent_again_once() -> None:
     post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
     post.notifier.broken = True
     assert post.check(DRIFTS) == []
-    assert "WARNING pigeon: no route; it is sent again" in post.shown
+    assert "WARNING pigeon: no route; sent again at the next check" in post.shown
     post.notifier.broken = False
     assert post.check(DRIFTS) == [DRIFT, DUE]
     assert post.check(DRIFTS) == []

@@ -370,7 +370,7 @@ def test_after_a_retraining_the_profile_covers_the_latest_rows_of_the_log(
     species = pd.Series(np.tile(petals.SPEC.classes, 567)[:1700], name="species")
     for rows, low, high in ((slice(1700), 8, 9), (slice(100), 0.1, 21)):
         logged = Dataset("petals", "log", inputs[rows], species[rows])
-        candidate = workshop.train(DATA.with_log_rows(logged), version=f"1.0.0-{high}")
+        candidate = workshop.train(DATA.with_log_rows(logged, petals.SPEC), version=f"1.0.0-{high}")
         profile = read(candidate, "profile.json")
         assert all(low <= edge <= high for edge in profile["petal_width"]["edges"])
         training = len(read(candidate, "holdout.json")["training"])

@@ -52,13 +52,25 @@ def test_the_length_of_a_dataset_is_its_number_of_rows() -> None:
 
 def test_rows_of_a_log_follow_and_are_marked() -> None:
     more = DATA.take(np.array([3, 149]))
-    both = DATA.with_log_rows(more)
+    both = DATA.with_log_rows(more, petals.SPEC)
     assert len(both) == 152 and both.rows()[150:] == more.rows()
     assert both.target.tolist()[150:] == ["setosa", "virginica"]
     assert both.from_log is not None and np.flatnonzero(both.from_log).tolist() == [150, 151]
     part = both.take(np.array([150, 0]))
     assert part.from_log is not None and part.from_log.tolist() == [True, False]
     assert both.row_hashes.tolist()[150:] == more.row_hashes.tolist()
+
+
+def test_a_row_of_a_log_that_is_the_same_to_the_model_has_the_hash_of_the_row() -> None:
+    spec = ModelSpec(
+        "a", (Number("x", "", 0, 9), Category("b", ("false", "true"))), Classes(("n", "y"))
+    )
+    target = pd.Series(["n", "y"], name="class")
+    data = Dataset("a", "", pd.DataFrame({"x": [5.1, 0.3], "b": ["true", "false"]}), target)
+    logged = pd.DataFrame({"x": np.float32([0.3, 5.1, 0.7]), "b": [False, False, True]})
+    more = Dataset("a", "", logged, pd.Series(["y", "y", "n"], name="class"))
+    hashes = data.with_log_rows(more, spec).row_hashes.tolist()
+    assert hashes[2] == hashes[1] and len(set(hashes)) == 4
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,7 @@ def test_times_of_a_log_join_those_of_the_data(days: Any) -> None:
     old = replace(DATA.take(np.array([0, 1])), others=pd.DataFrame({"day": days, "note": "x"}))
     logged = pd.DataFrame({"day": ["2026-02-01T10:00:00+00:00"], "log_row": [0]})
     new = replace(DATA.take(np.array([2])), others=logged)
-    keys = with_keys(old.with_log_rows(new), time="day").keys
+    keys = with_keys(old.with_log_rows(new, petals.SPEC), time="day").keys
     assert keys is not None and keys.time is not None
     assert np.diff(keys.time).tolist() == [0, pytest.approx(31 + 10 / 24)]
 
@@ -83,7 +95,7 @@ def test_times_that_are_numbers_in_the_data_are_refused() -> None:
     old = replace(DATA.take(np.array([0])), others=pd.DataFrame({"day": [7]}))
     new = replace(DATA.take(np.array([1])), others=pd.DataFrame({"day": ["2026-02-01"]}))
     with pytest.raises(DataError, match="day is a date, but a number in petals"):
-        old.with_log_rows(new)
+        old.with_log_rows(new, petals.SPEC)
 
 
 def test_the_order_of_the_rows_does_not_change_the_fingerprint() -> None:

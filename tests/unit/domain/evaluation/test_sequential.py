@@ -59,8 +59,28 @@ def test_few_values_say_nothing() -> None:
     assert np.isnan(compare_means(np.zeros(0), np.ones(3)).difference)
 
 
-@pytest.mark.parametrize(("new", "p_value"), [(1.0, 1.0), (0.0, 0.0)])
-def test_constant_values_have_no_spread(new: float, p_value: float) -> None:
-    found = compare_means(np.ones(200), np.full(200, new))
-    assert found.interval == (new - 1, new - 1) and found.p_value == p_value
-    assert found.is_certain == (new == 0)
+def test_equal_values_are_no_difference_and_others_are() -> None:
+    found = compare_means(np.ones(200), np.ones(200))
+    assert found.interval == (0, 0) and found.p_value == 1 and not found.is_certain
+    found = compare_means(np.ones(200), np.zeros(200))
+    assert found.is_certain and found.difference == -1 and found.p_value < 1e-6
+
+
+def test_rare_events_need_more_rows() -> None:
+    orders = np.zeros(2000)
+    orders[:20] = 1  # 1 % buy something
+    found = compare_means(orders, np.zeros(100))
+    assert found.interval is None and 2000 < found.needed < 3000
+    assert compare_means(np.tile(orders, 2), np.tile(orders, 2)).interval is not None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_skewed_values_raise_no_more_alarms(share: float, nightly: bool) -> None:
+    rng, runs, alarms = np.random.default_rng(4), 400 if nightly else 60, 0
+    for _ in range(runs):
+        values, is_new = rng.lognormal(0, 1.5, 8000), rng.random(8000) < share
+        alarms += any(
+            compare_means(values[:rows][~is_new[:rows]], values[:rows][is_new[:rows]]).is_certain
+            for rows in range(1000, 8001, 1000)
+        )
+    assert alarms / runs <= 0.05

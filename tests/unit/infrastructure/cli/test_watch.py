@@ -54,7 +54,8 @@ def test_an_alert_is_shown_once(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert watch(tmp_path) == 0
     output = capsys.readouterr().out
     assert "alerts    shown here only: set ALERT_WEBHOOK_URL" in output
-    assert f"version   {VERSION}, the champion is {VERSION}\n" in output
+    where = "not deployed on this machine, but last in the log"
+    assert f"version   {VERSION}, {where}; the champion is {VERSION}\n" in output
     assert "quality   accuracy 0.5000 [0.4314, 0.5686] of 200 labels, threshold 0.85\n" in output
     assert f"ALERT     QualityBelowGate: {NAME} in staging: version {VERSION}" in output
     assert "ALERT     RetrainingDue" in output

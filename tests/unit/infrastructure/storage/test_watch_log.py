@@ -18,9 +18,11 @@ def test_each_model_and_environment_has_a_state(tmp_path: Path) -> None:
         closing(SqlPredictionLog(url, "a", version="2", environment="staging")) as service,
     ):
         assert first.watch_state() is None and service.retraining_failed() is False
-        first.save_watch_state("x", False)
+        assert first.save_watch_state(None, "x", False)
         assert service.retraining_failed() is False
-        first.save_watch_state("y", True)
+        assert first.save_watch_state("x", "y", True)
+        for previous in ("x", None):  # another watch was faster
+            assert not first.save_watch_state(previous, "z", False)
         assert first.watch_state() == "y" and service.retraining_failed() is True
         assert second.watch_state() is third.watch_state() is None
         assert second.retraining_failed() is False
