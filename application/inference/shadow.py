@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,8 +46,8 @@ class ShadowReport:
         changes: how often each class became another one; empty for a regression.
         total: number of changes, or the sum of the absolute differences.
         largest: the largest absolute difference of a value.
-        errors: of the labelled rows, the error of both on each: 1 for a wrong class, or the
-            absolute error; arrays of shape (n, 2).
+        errors: of the labelled rows that the other version was not trained on, the error of both on
+            each: 1 for a wrong class, or the absolute error; arrays of shape (n, 2).
         places: where they differ most, by input.
     """
 
@@ -74,6 +74,7 @@ def replay(
     profiles: Mapping[str, Any],
     period: tuple[float, float, str | None],
     *,
+    trained_on: Collection[tuple[str, int]] = frozenset(),
     keep: Callable[[Columns], object] = lambda columns: None,
     on_rows: Callable[[int], object] = lambda rows: None,
 ) -> ShadowReport:
@@ -84,6 +85,7 @@ def replay(
         spec, model, profiles: of the other version.
         period: seconds since the epoch, the end being excluded, and the version that served; None
             for all versions.
+        trained_on: request IDs and rows of the labels that the other version knows.
         keep: gets the columns of the rows with another class, or another value, and ``SHADOW``.
         on_rows: called with the number of rows that were read.
     """
@@ -113,6 +115,9 @@ def replay(
             difference = np.abs(after - before.astype(np.float64))
             known = np.isfinite(actual)
             errors = np.abs(np.stack([before, after], axis=1) - actual[:, None])
+        if trained_on:
+            rows_of_log = zip(chosen["request_id"].tolist(), chosen["row"].tolist())
+            known &= np.array([row not in trained_on for row in rows_of_log])
         report.total += float(difference.sum())
         report.largest = max(report.largest, float(difference.max()))
         report.errors.append(errors[known].astype(np.float64))

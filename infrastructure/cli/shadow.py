@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from application.inference.shadow import ShadowReport, replay
 from application.monitoring.export import Columns
-from application.retraining.log_rows import check_usable
+from application.ports.snapshots import recorded_source
+from application.retraining.log_rows import KEY, check_usable, read_rows
 from application.training.config import registered_name
 from domain.errors import DataError, PredictionLogError
 from domain.evaluation.sequential import FEWEST
@@ -26,7 +27,9 @@ from infrastructure.cli._arguments import add_model, add_version
 from infrastructure.cli._log import add_period, contracts_of, open_log, period_of
 from infrastructure.cli._registry import open_registry
 from infrastructure.inference.loading import load_served
-from infrastructure.registry.mlflow_registry import CANDIDATE
+from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.registry.mlflow_registry import CANDIDATE, CHAMPION
+from infrastructure.storage.snapshots import open_snapshots
 from shared.console import show_step
 from shared.files import Draft
 from shared.settings import Settings
@@ -59,7 +62,8 @@ def run(args: argparse.Namespace) -> None:
     version = registry.find(name, args.version)
     package = registry.open_package(version)
     check_usable(package.spec, None)
-    show_step("shadow", f"version {version.number}, {package.version}")
+    role = ", the champion" if CHAMPION in version.aliases else ""
+    show_step("shadow", f"version {version.number}, {package.version}{role}")
     model = load_served(package.served, package.spec, os.cpu_count() or 1)
     served = registry.find(name, args.served).package_version if args.served else None
     with open_log(settings, name, args.env) as log:
@@ -84,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
                 model,
                 package.read_json("profile.json"),
                 (since, until, served),
+                trained_on=_labels_known_to(package, settings),
                 keep=keep,
                 on_rows=bar.update,
             )
@@ -92,8 +97,19 @@ def run(args: argparse.Namespace) -> None:
         _write(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), output)
 
 
+def _labels_known_to(package: ModelPackage, settings: Settings) -> set[tuple[str, int]]:
+    """Request IDs and rows of the labels of the log that a version was trained or judged on."""
+    provenance = package.read_json("provenance.json")
+    _, labelled = recorded_source(provenance, open_snapshots(settings))
+    if labelled is None:
+        return set()
+    rows = read_rows(str(labelled), package.spec, from_log=True)
+    return set(zip(rows[KEY[0]], rows[KEY[1]].astype(int)))
+
+
 def _show(report: ShadowReport, is_classifier: bool) -> None:
-    show_step("rows", f"{report.rows:,}; {report.rejected:,} more do not fit its contract")
+    refused = f"; its contract refuses {report.rejected:,} more" if report.rejected else ""
+    show_step("rows", f"{report.rows:,}{refused}")
     if is_classifier:
         show_step("differ", f"{report.total:,.0f} rows, {report.difference:.2%}")
         for (before, after), number in report.changes.most_common(_SHOWN):
@@ -106,7 +122,7 @@ def _show(report: ShadowReport, is_classifier: bool) -> None:
         show_step("most at", f"{place.what}: {size} of {place.rows:,} rows")
     errors = np.concatenate([np.zeros((0, 2)), *report.errors])
     if len(errors) < FEWEST:
-        show_step("quality", f"too few to say: {len(errors)} labels, {FEWEST} are needed")
+        show_step("quality", f"too few to say: {len(errors)} labels new to it, {FEWEST} are needed")
         return
     before, after = errors.mean(axis=0)
     gained = errors[:, 0] - errors[:, 1]
@@ -114,8 +130,8 @@ def _show(report: ShadowReport, is_classifier: bool) -> None:
     what = "error rate" if is_classifier else "mean absolute error"
     show_step(
         "quality",
-        f"{what} {after:.4g}, of what served {before:.4g}: difference {after - before:+.4g} "
-        f"± {error:.2g} on {len(errors):,} labels",
+        f"{what} {after:.4g}, that of the logged predictions {before:.4g}: difference "
+        f"{after - before:+.4g} ± {error:.2g} on {len(errors):,} labels new to it",
     )
 
 

@@ -81,6 +81,20 @@ def test_classes_that_change_are_counted_and_located() -> None:
     assert {(row["prediction"], row[SHADOW]) for row in kept} == {("no", "yes")}
 
 
+def test_labels_that_the_other_version_knows_do_not_count() -> None:
+    log = log_of(LOAN, np.zeros(100), np.ones(60))
+    report = replay(
+        log,
+        Contracts({"1": LOAN}, LOAN),
+        LOAN,
+        lambda rows: np.tile(np.float32([0, 1]), (len(rows), 1)),
+        {},
+        PERIOD,
+        trained_on={(str(at), 0) for at in range(50)},
+    )
+    assert np.concatenate(report.errors).tolist() == [[1, 0]] * 10
+
+
 def test_the_threshold_of_the_other_version_decides() -> None:
     strict = replace(LOAN, output=Classes(("no", "yes"), "default", "yes", 0.9))
     log = log_of(LOAN, np.ones(100), np.zeros(0))
