@@ -303,6 +303,33 @@ def test_a_challenger_worse_than_the_champion_by_more_than_the_margin_is_refused
     )
 
 
+def test_a_challenger_that_is_worse_on_the_rows_that_are_not_from_the_log_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    drawn = DATA.inputs.iloc[rng.integers(150, size=600)]
+    inputs = (drawn + rng.normal(0, 0.05, (600, 4))).clip(0.1, 30)
+    flipped = Dataset(DATA.name, "", inputs, DATA.target.iloc[rng.integers(150, size=600)])
+    data = DATA.with_log_rows(flipped, petals.SPEC)
+    rows, codes = data.encoded(petals.SPEC), data.encoded_target(petals.SPEC)
+    truth = dict(zip(map(bytes, rows), codes))
+    training, holdout = hold_out(data, petals.SPEC, 0.2, 0)
+    made = package(holdout=holdout.row_hashes.tolist(), training=training.row_hashes.tolist())
+
+    def challenger(rows: np.ndarray) -> np.ndarray:
+        """Learned the wrong labels of the log by heart, and nothing else."""
+        known = [truth[bytes(row)] for row in rows]
+        own = {bytes(row) for row in DATA.encoded(petals.SPEC)}
+        return np.eye(3, dtype=np.float32)[
+            [0 if bytes(row) in own else code for row, code in zip(rows, known)]
+        ]
+
+    champion = champion_with(training=TRAINING.row_hashes.tolist())
+    judgement = judged(made, challenger, dataset=data, champion=champion)
+    (verdict,) = (v for v in judgement.verdicts if v.gate == "not_worse_than_champion")
+    assert judgement.comparison is not None and judgement.comparison.difference > 0.2
+    assert not verdict.accepted
+    assert verdict.reason.startswith("on the rows that are not from the prediction log (do its")
+
+
 def test_hold_out_rows_that_the_champion_was_trained_on_are_left_out() -> None:
     learned = [*TRAINING.row_hashes.tolist(), *HOLDOUT.row_hashes[[0, 10, 20, 21]].tolist()]
     judgement = judged(package(), champion=champion_with(training=learned))
