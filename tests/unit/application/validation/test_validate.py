@@ -311,7 +311,7 @@ def test_a_challenger_that_is_worse_on_the_rows_that_are_not_from_the_log_is_ref
     data = DATA.with_log_rows(flipped, petals.SPEC)
     rows, codes = data.encoded(petals.SPEC), data.encoded_target(petals.SPEC)
     truth = dict(zip(map(bytes, rows), codes))
-    training, holdout = hold_out(data, petals.SPEC, 0.2, 0)
+    training, holdout = hold_out(data, petals.SPEC, 0.2, 42)
     made = package(holdout=holdout.row_hashes.tolist(), training=training.row_hashes.tolist())
 
     def challenger(rows: np.ndarray) -> np.ndarray:
