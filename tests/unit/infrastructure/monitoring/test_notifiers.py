@@ -23,7 +23,7 @@ from infrastructure.monitoring.notifiers import (
     Webhook,
     open_notifiers,
 )
-from shared.settings import AlertSettings
+from shared.settings import AlertSettings, InvalidSettingError
 
 ALERT = Alert("DriftSustained", "warning", "churn", "production", "petal_width: ä", 1e9)
 ENDED = replace(ALERT, summary="ended", until=1e9 + 60)
@@ -37,13 +37,16 @@ class Receiver:
     Attributes:
         requests: method, path, headers and body of each.
         issues: of the repository, by number.
-        status: of every response.
+        status, location: of every response.
+        text: of every response, in place of GitHub's.
     """
 
     url: str = ""
     requests: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     status: int = 200
+    location: str = ""
+    text: str = ""
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         """What GitHub's issues answer; nothing elsewhere."""
@@ -77,8 +80,10 @@ def _receiver() -> Iterator[Receiver]:
             body = json.loads(text) if text else None
             found.requests.append((self.command, self.path, dict(self.headers), body))
             self.send_response(found.status)
+            self.send_header("Location", found.location)
             self.end_headers()
-            self.wfile.write(json.dumps(found.answer(self.command, self.path, body)).encode())
+            answer = found.answer(self.command, self.path, body)
+            self.wfile.write((found.text or json.dumps(answer)).encode())
 
         do_POST = do_PATCH = do_GET
 
@@ -160,6 +165,56 @@ def test_a_server_that_refuses_is_named_without_its_path(receiver: Receiver, sta
     with pytest.raises(NotificationError, match=rf"127.0.0.1:\d+ answered {status} ") as caught:
         Slack(f"{receiver.url}/services/secret").send(ALERT)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+def test_a_redirect_is_not_followed(receiver: Receiver, status: int) -> None:
+    receiver.status, receiver.location = status, f"{receiver.url}/elsewhere"
+    with pytest.raises(NotificationError, match=f"answered {status}"):
+        GitHubIssues(receiver.url, "me/shop", "secret").send(ALERT)
+    assert [path for _, path, *_ in receiver.requests if path == "/elsewhere"] == []
+
+
+@pytest.mark.parametrize("answer", ["<html>", '{"message": "hello"}'])
+def test_an_answer_that_is_not_githubs_is_an_error(receiver: Receiver, answer: str) -> None:
+    receiver.text = answer
+    with pytest.raises(NotificationError, match="did not answer"):
+        GitHubIssues(receiver.url, "me/shop", "secret").send(ALERT)
+
+
+def test_a_server_that_speaks_no_http_is_an_error() -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        """Sends what is not HTTP."""
+
+        def handle(self) -> None:
+            """Answer at once."""
+            self.rfile.readline()
+            self.wfile.write(b"garbage\r\n\r\n")
+
+    with _running(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)) as port:
+        with pytest.raises(NotificationError, match="did not answer in HTTP"):
+            Webhook(f"http://127.0.0.1:{port}/").send(ALERT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALERT_SLACK_URL", "https://hooks.example.org/T0/SECRET x"),
+        ("ALERT_WEBHOOK_URL", "hooks.example.org/SECRET"),
+        ("ALERT_EMAIL", "ada"),
+        ("ALERT_EMAIL_FROM", "ops@"),
+        ("SMTP_URL", "mail.example.org"),
+        ("GITHUB_TOKEN", "two SECRET words"),
+        ("ALERT_GITHUB_REPOSITORY", "shop"),
+    ],
+)
+def test_a_wrong_setting_is_refused_without_its_secret(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettingError, match=f"{name}: use ") as caught:
+        AlertSettings.load()
+    assert "SECRET" not in str(caught.value)
 
 
 def test_a_server_that_is_not_there_is_an_error() -> None:
