@@ -464,44 +464,51 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     if len(training_hashes):
         in_data = _identified_by(case.dataset, inputs, time).row_hashes
         recognised = float(are_among(training_hashes, in_data).mean())
-    comparison = None
+    champion_predictions = np.empty((0, len(spec.output_columns)), np.float32)
     if common.any():
         rows = case.holdout.take(common).encoded(champion.spec)
         try:
             champion_predictions = champion.served(rows)
         except Exception as error:  # pylint: disable=broad-exception-caught  # whatever it raises
             return None, champion_unavailable(f"{version} fails: {reason_of(error)}")
-        both = np.flatnonzero(common)
-
-        def compared(chosen: np.ndarray) -> Comparison:
-            rows = both[chosen]
-            return compare(
-                case.measure,
-                champion_predictions[chosen],
-                case.predictions[rows],
-                case.actual[rows],
-                case.baseline,
-                champion.spec,
-            )
-
-        comparison = compared(np.ones(len(both), bool))
-        own = _not_from_log(case, common)
-        if rules.fewest_rows <= own.sum() < len(own):
-            verdict = gates.not_worse_than_champion(
-                compared(own), rules.margin, rules.fewest_rows, 0, version
-            )
-            if not verdict.accepted:
-                return comparison, replace(verdict, reason=_CONTRADICTION + verdict.reason)
-    verdict = gates.not_worse_than_champion(
+    comparison, contradicted = _compare_parts(case, champion, common, champion_predictions)
+    return comparison, contradicted or gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version, recognised
     )
-    return comparison, verdict
 
 
-def _not_from_log(case: Case, common: np.ndarray) -> np.ndarray:
-    """Which of the compared hold-out rows are not from the prediction log."""
+def _compare_parts(
+    case: Case, champion: Champion, common: np.ndarray, champion_predictions: np.ndarray
+) -> tuple[Comparison | None, gates.Verdict | None]:
+    """Compare on all of these hold-out rows, and on those that are not from the prediction log:
+    the refusal of a challenger that is worse there; None if it is not, or too few rows are."""
+    if not common.any():
+        return None, None
+    rules, both = case.rules, np.flatnonzero(common)
+
+    def compared(chosen: np.ndarray) -> Comparison:
+        rows = both[chosen]
+        return compare(
+            case.measure,
+            champion_predictions[chosen],
+            case.predictions[rows],
+            case.actual[rows],
+            case.baseline,
+            champion.spec,
+        )
+
+    comparison = compared(np.ones(len(both), bool))
     from_log = case.holdout.from_log
-    return np.ones(int(common.sum()), bool) if from_log is None else ~from_log[common]
+    own = np.ones(len(both), bool) if from_log is None else ~from_log[both]
+    if not rules.fewest_rows <= own.sum() < len(both):
+        return comparison, None
+    version = champion.package.version
+    verdict = gates.not_worse_than_champion(
+        compared(own), rules.margin, rules.fewest_rows, 0, version
+    )
+    if verdict.accepted:
+        return comparison, None
+    return comparison, replace(verdict, reason=_CONTRADICTION + verdict.reason)
 
 
 def _identified_by(dataset: Dataset, inputs: list[str], time: str | None) -> Dataset:

@@ -28,7 +28,7 @@ from infrastructure.cli._arguments import (
 )
 from infrastructure.cli._log import contracts_of, open_log
 from infrastructure.cli._registry import open_registry
-from infrastructure.registry.mlflow_registry import CHAMPION
+from infrastructure.registry.mlflow_registry import CHAMPION, MlflowRegistry
 from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
 from shared.console import show_step
 from shared.paths import path_in_clone
@@ -61,30 +61,14 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
             no source that may have new data.
     """
     from application.ports.snapshots import recorded_source
-    from application.retraining.log_rows import check_usable, labelled_rows, merged, read_rows
+    from application.retraining.log_rows import check_usable, merged, read_rows
 
-    settings, split = Settings.load(), config.data.split
-    registry, name = open_registry(settings), config.model_name
-    champion = registry.open_package(registry.find(name, CHAMPION))
+    settings = Settings.load()
+    registry = open_registry(settings)
+    champion = registry.open_package(registry.find(config.model_name, CHAMPION))
     spec = champion.spec
-    check_usable(spec, split)
-    with open_log(settings, name, args.env) as log:
-        made = [each.version for each in log.versions(0.0) if each.version]
-        contracts = contracts_of(registry, name, made)
-        rows, left_out = labelled_rows(
-            log, contracts, 0.0, time.time(), split.time if split else None
-        )
-    for version, number in left_out.items():
-        show_step(
-            "WARNING",
-            f"{number:,} rows of version {version or 'unknown'} were left out: they do not fit the "
-            "champion's contract",
-        )
-    if rows.empty and config.data.source is None:
-        raise DataError(
-            f"no prediction of {name} in {args.env} has a label: label some with make feedback, or "
-            "choose another ENV"
-        )
+    check_usable(spec, config.data.split)
+    rows = _rows_of_log(args.env, config, registry, settings)
     snapshots = open_snapshots(settings)
     _, trained_on = recorded_source(champion.read_json("provenance.json"), snapshots)
     tables = [read_rows(config.data.labelled, spec)] if config.data.labelled else []
@@ -102,6 +86,36 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
         return config
     data = config.data.model_copy(update={"labelled": path_in_clone(snapshot)})
     return config.model_copy(update={"data": data})
+
+
+def _rows_of_log(
+    environment: str, config: TrainingConfig, registry: MlflowRegistry, settings: Settings
+) -> pd.DataFrame:
+    """The labelled rows of the log; what is left out is shown.
+
+    Raises:
+        DataError: there is none, and no source that may have new data.
+    """
+    from application.retraining.log_rows import labelled_rows
+
+    name, split = config.model_name, config.data.split
+    with open_log(settings, name, environment) as log:
+        made = [each.version for each in log.versions(0.0) if each.version]
+        contracts = contracts_of(registry, name, made)
+        period = (0.0, time.time())
+        rows, left_out = labelled_rows(log, contracts, *period, split.time if split else None)
+    for version, number in left_out.items():
+        show_step(
+            "WARNING",
+            f"{number:,} rows of version {version or 'unknown'} were left out: they do not fit the "
+            "champion's contract",
+        )
+    if rows.empty and config.data.source is None:
+        raise DataError(
+            f"no prediction of {name} in {environment} has a label: label some with make feedback, "
+            "or choose another ENV"
+        )
+    return rows
 
 
 def _keep(frame: pd.DataFrame, snapshots: SnapshotStore) -> Path:
