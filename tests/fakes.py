@@ -495,9 +495,13 @@ class FakePredictionLog:  # pylint: disable=too-many-public-methods  # those of 
         batches: gets each batch after it was added, or the exception that was raised instead; a
             test can wait on it.
         failures: raised by the next calls of `add`, one each.
+        version: of what is added without one.
+        classes: by version.
     """
 
-    def __init__(self, failures: Sequence[Exception] = ()) -> None:
+    def __init__(self, failures: Sequence[Exception] = (), version: str | None = None) -> None:
+        self.version = version
+        self.classes: dict[str, Sequence[str]] = {}
         self.predictions: list[LoggedPrediction] = []
         self.added: list[PredictionBatch] = []
         self.ids: dict[int, str] = {}
@@ -514,6 +518,8 @@ class FakePredictionLog:  # pylint: disable=too-many-public-methods  # those of 
             self.batches.put(failure)
             raise failure
         for batch in batches:
+            if self.version:
+                batch = replace(batch, version=batch.version or self.version)
             self.added.append(batch)
             start = len(self.predictions)
             self.ids |= {start + position: text for position, text in batch.ids.items()}
@@ -554,6 +560,10 @@ class FakePredictionLog:  # pylint: disable=too-many-public-methods  # those of 
             named, key=lambda position: (self.predictions[position].at, position), default=-1
         )
         return self.predictions[latest] if named else None
+
+    def classes_of(self, version: str) -> Sequence[str] | None:
+        """The classes of a version."""
+        return self.classes.get(version)
 
     def find_rows(self, rows: Set[tuple[str, int]]) -> Mapping[tuple[str, int], PredictedRow]:
         """The latest prediction of each request and row."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from application.monitoring.export import Contracts
 from application.monitoring.labels import LabelTable, import_labels
 from application.monitoring.quality import quality_of
 from application.ports.prediction_log import PredictionBatch
@@ -46,11 +47,13 @@ def check_labels(url: str, folder: Path, rows: int) -> None:
     with closing(BulkLabelLog(url, "labelled_petals", retention_days=float("inf"))) as log:
         for _ in range(2):  # all is done again, as after a failure
             columns = [by_request[name].tolist() for name in (*_KEY, "actual")]
-            done = import_labels(log, petals.SPEC, LabelTable(*columns))
+            done = import_labels(log, Contracts({}, petals.SPEC), LabelTable(*columns))
             assert [columns[0][row] for row in done.unknown] == ["nobody"] * 3
             assert done.labels == len(by_request) - 3
             ids = by_id["id"].tolist()
-            done = import_labels(log, petals.SPEC, LabelTable(ids, None, by_id["actual"], True))
+            done = import_labels(
+                log, Contracts({}, petals.SPEC), LabelTable(ids, None, by_id["actual"], True)
+            )
             assert [ids[row] for row in done.unknown] == ["nothing"] * 3
         files = _joined(predictions, by_request, by_id)
         files = files.drop_duplicates([*_KEY, "file"], keep="last")  # the last of a file counts

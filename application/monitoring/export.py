@@ -97,8 +97,8 @@ def export_predictions(
         version: of the model's package; None for all versions.
 
     Returns:
-        How many rows were left out, by version, since their package is unknown and they do not fit
-        the champion's contract.
+        How many rows were left out, by version, since they do not fit the contract by which they
+        are read, or their label does not: it may have fewer classes.
     """
     left_out: Counter[str | None] = Counter()
     for batch in _joined(log.read(since, until, version), contracts):
@@ -107,11 +107,17 @@ def export_predictions(
         if spec is None:
             left_out[batch.version] += int(chosen.sum())
             continue
-        labels = log.labels_of(batch.request_ids)
+        labels = _labels_of(batch, log.labels_of(batch.request_ids))
+        if spec.classes:
+            known = ~(labels[0] >= len(spec.classes))
+            left_out[batch.version] += int((chosen & ~known).sum())
+            chosen &= known
+            labels[:, ~known] = np.nan
         columns = _columns_of(batch, spec, labels)
         if not chosen.all():
             columns = {name: values[chosen] for name, values in columns.items()}
-        write(columns)
+        if chosen.any():
+            write(columns)
     return +left_out
 
 
@@ -151,27 +157,41 @@ def _largest(values: np.ndarray) -> float:
     return float(np.nan_to_num(values, nan=-1).max())
 
 
-def _columns_of(
-    batch: PredictionBatch,
-    spec: ModelSpec,
-    labels: Mapping[tuple[str, int], tuple[float, float]],
-) -> dict[str, np.ndarray]:
-    """Every column of a whole batch."""
-    rows = len(batch.predicted)
+def _labels_of(
+    batch: PredictionBatch, labels: Mapping[tuple[str, int], tuple[float, float]]
+) -> np.ndarray:
+    """The label of each row and when it arrived, NaN without one; shape (2, n_rows)."""
+    found = np.full((2, len(batch.predicted)), np.nan)
+    if labels:
+        names, positions = _names_and_positions(batch)
+        keys = zip(names.tolist(), positions.tolist())
+        for row, label in enumerate(map(labels.get, keys)):
+            if label:
+                found[:, row] = label
+    return found
+
+
+def _names_and_positions(batch: PredictionBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Request ID and position in the request of each row."""
     names = np.repeat(np.array(batch.request_ids, object), batch.rows)
-    positions = np.arange(rows) - np.repeat(
-        batch.rows.cumsum(dtype=np.int64) - batch.rows, batch.rows
-    )
+    starts = batch.rows.cumsum(dtype=np.int64) - batch.rows
+    return names, np.arange(len(batch.predicted)) - np.repeat(starts, batch.rows)
+
+
+def _columns_of(
+    batch: PredictionBatch, spec: ModelSpec, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Every column of a whole batch.
+
+    Args:
+        labels: as `_labels_of` returns them.
+    """
+    rows = len(batch.predicted)
+    names, positions = _names_and_positions(batch)
     ids = np.full(rows, None, object)
     for position, text in batch.ids.items():
         ids[position] = text
     callers = np.array(batch.callers or [None] * len(batch.request_ids), object)
-    actual, labelled_at = np.full((2, rows), np.nan)
-    if labels:
-        found = map(labels.get, zip(names.tolist(), positions.tolist()))
-        known = {row: label for row, label in enumerate(found) if label}
-        for row, (value, at) in known.items():
-            actual[row], labelled_at[row] = value, at
     inputs = {
         name: _input_values(item, values)
         for name, item, values in zip(input_columns(spec), spec.monitored_inputs, batch.inputs.T)
@@ -190,8 +210,8 @@ def _columns_of(
         "prediction": _outputs(spec, batch.predicted),
         "confidence": unknown if batch.confidence is None else batch.confidence,
         "latency_seconds": np.repeat(batch.latency, batch.rows),
-        "actual": _outputs(spec, actual),
-        "labelled_at": _moments(labelled_at),
+        "actual": _outputs(spec, labels[0]),
+        "labelled_at": _moments(labels[1]),
     }
 
 
@@ -217,8 +237,9 @@ def _outputs(spec: ModelSpec, values: np.ndarray) -> np.ndarray:
 
 
 def _words(words: Sequence[Any], codes: np.ndarray) -> np.ndarray:
-    """The words of some codes; None where a code is NaN."""
-    found: np.ndarray = np.array([*words, None], object)[np.nan_to_num(codes, nan=-1).astype(int)]
+    """The words of some codes; None where a code is NaN. A code past the end is an IndexError."""
+    places = np.nan_to_num(codes, nan=-1).astype(int) + 1
+    found: np.ndarray = np.array([None, *words], object)[places]
     return found
 
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -73,6 +73,7 @@ class Feedback:
             as long after the last label.
         flush: writes to the log what waits in this process, and returns whether that worked; called
             before each search.
+        version: of the service: the live quality is that of its predictions; None for all versions.
 
     Raises:
         PredictionLogError: from these methods, the log is busy or unavailable.
@@ -85,12 +86,13 @@ class Feedback:
         metrics: QualityMetrics,
         flush: Callable[[], bool] = lambda: True,
         score_seconds: float = 10.0,
+        version: str | None = None,
     ) -> None:
-        self._measure, self._spec = measure, measure.spec
-        self._log = log
-        self._metrics = metrics
+        self._spec, self._log, self._version = measure.spec, log, version
+        self._classes: dict[str, Sequence[str]] = {}
+        self._quality = QualityGauges(measure, log, metrics, version)
         self._flush = flush
-        self._update_score = every(score_seconds, self._set_score)
+        self._update_score = every(score_seconds, self._quality.set_score)
         self._score_seconds, self._last_score = score_seconds, threading.Event()
 
     def for_prediction(
@@ -102,9 +104,7 @@ class Feedback:
             InputError: the request ID, the class or the value is invalid.
             UnknownPredictionError: no such prediction.
         """
-        _, truth = _all_of(
-            partial(_check_request_id, request_id), partial(self._number, "actual", actual)
-        )
+        _all_of(partial(_check_request_id, request_id), partial(self._number, "actual", actual))
         yield from self._write_waiting()
         now, made = time.time(), time_of(request_id)
         may_arrive = made is None or abs(now - made) < NEW_SECONDS
@@ -115,7 +115,7 @@ class Feedback:
         )
         if prediction is None:
             raise UnknownPredictionError(f"no prediction {request_id!r}, row {row}, in the log")
-        return self._record(prediction, truth, joined=True)
+        return self._record(prediction, actual, joined=True)
 
     def for_id(self, row_id: str | float, actual: Truth) -> Generator[float, None, FeedbackResult]:
         """Label the latest prediction for a row with this ID of its caller.
@@ -127,9 +127,7 @@ class Feedback:
             InputError: the ID, the class or the value is invalid.
             UnknownPredictionError: no prediction has this ID.
         """
-        text, truth = _all_of(
-            partial(ROW_IDS.text, row_id), partial(self._number, "actual", actual)
-        )
+        text, _ = _all_of(partial(ROW_IDS.text, row_id), partial(self._number, "actual", actual))
         yield from self._write_waiting()
         now = time.time()
         yield WRITTEN_SECONDS  # a prediction that is in the log may not be the latest one
@@ -142,7 +140,7 @@ class Feedback:
             raise UnknownPredictionError(
                 f"no prediction with the id {row_id!r} in the log: was it sent with the row?"
             )
-        return self._record(prediction, truth, joined=True)
+        return self._record(prediction, actual, joined=True)
 
     def for_inputs(
         self,
@@ -168,7 +166,7 @@ class Feedback:
                 f"the prediction log leaves out {join_names(names)}, so that no prediction can be "
                 "found by its inputs: send request_id and row, or id"
             )
-        encoded, number, truth = _all_of(
+        encoded, number, _ = _all_of(
             partial(self._spec.encode_rows, [inputs]),
             partial(self._number, "predicted", predicted),
             partial(self._number, "actual", actual),
@@ -180,6 +178,8 @@ class Feedback:
             since=time.time() - NEW_SECONDS,
             pauses=PAUSES[:3],
         )
+        if found and self._classes_of(found.version) != self._spec.classes:
+            found = None  # the number of the class is that of another one there
         prediction = found or LoggedPrediction(
             f"feedback-{uuid.uuid4().hex}",
             0,
@@ -189,8 +189,9 @@ class Feedback:
             number,
             confidence,
             0.0,
+            self._version,
         )
-        return self._record(prediction, truth, joined=found is not None)
+        return self._record(prediction, actual, joined=found is not None)
 
     def truth(self, field: str, value: Truth) -> str | float:
         """The truth as responses show it: the name of a class, or a value.
@@ -198,7 +199,7 @@ class Feedback:
         Raises:
             InputError: the class or the value is invalid.
         """
-        return self._name_or_value(self._number(field, value))
+        return _name_or_value(self._spec.classes, self._number(field, value))
 
     def _write_waiting(self) -> Generator[float, None, None]:
         """Write what waits; while the log is unavailable, do not search or wait for it."""
@@ -211,38 +212,41 @@ class Feedback:
                 "the prediction log is unavailable or catching up: retry later"
             )
 
-    def _record(self, prediction: LoggedPrediction, actual: float, joined: bool) -> FeedbackResult:
-        now = time.time()
+    def _record(self, prediction: LoggedPrediction, actual: Truth, joined: bool) -> FeedbackResult:
+        """Store a label in the numbers of the version that made the prediction."""
+        now, version = time.time(), prediction.version
+        classes = self._classes_of(version)
+        if classes is None:
+            raise InputError(
+                f"version {version} made the prediction, and its classes are unknown here: record "
+                "the label by make feedback"
+            )
+        try:
+            truth = label_number(classes, "actual", actual)
+        except InputError as error:
+            reason = f"{error}, the classes of version {version}, which made the prediction"
+            raise InputError(reason) from error
         labelled = LabelledPrediction(
             prediction.request_id,
             prediction.row,
             prediction.predicted,
-            actual,
+            truth,
             prediction.confidence,
             prediction.version,
             prediction.at if joined else None,
         )
         self._log.label(labelled, at=now)
-        self._update_metrics(now - QUALITY_HOURS * 3600)
+        self._update_metrics()
         return FeedbackResult(
             labelled.request_id,
             labelled.row,
-            self._name_or_value(labelled.predicted),
-            self._name_or_value(labelled.actual),
+            _name_or_value(classes, labelled.predicted),
+            _name_or_value(classes, labelled.actual),
             joined,
         )
 
-    def _update_metrics(self, since: float) -> None:
-        if self._spec.classes:
-            report = live_quality(self._log, self._spec, since)
-            if report:
-                self._metrics.set_accuracy(report.accuracy)
-                self._metrics.set_labelled(report.rows)
-        else:
-            errors = self._log.errors(since)
-            if errors:
-                self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
-                self._metrics.set_labelled(errors.labelled)
+    def _update_metrics(self) -> None:
+        self._quality.set_totals()
         if not self._update_score() and not self._last_score.is_set():
             self._last_score.set()
             timer = threading.Timer(self._score_seconds, self._set_last_score)
@@ -253,30 +257,86 @@ class Feedback:
         """Set the score once more, so that it includes the last labels."""
         self._last_score.clear()
         with suppress(PredictionLogError):  # the next label will set it
-            self._set_score()
+            self._quality.set_score()
 
-    def _set_score(self) -> None:
-        score = live_score(self._log, self._measure, time.time() - QUALITY_HOURS * 3600)
+    def _number(self, field: str, value: Truth) -> float:
+        return label_number(self._spec.classes, field, value)
+
+    def _classes_of(self, version: str | None) -> Sequence[str] | None:
+        """The classes of a version, empty for a regression; None if they are not on record."""
+        own = self._spec.classes
+        if not own or self._version is None or version in (None, self._version):
+            return own
+        if version not in self._classes:
+            found = self._log.classes_of(version)
+            if found is None:
+                return None
+            self._classes[version] = tuple(found)
+        return self._classes[version]
+
+
+class QualityGauges:
+    """Shows the live quality of the predictions that were labelled in the last 24 hours.
+
+    Args:
+        version: whose predictions count; None for all versions.
+    """
+
+    def __init__(
+        self,
+        measure: Measure,
+        log: PredictionStatistics,
+        metrics: QualityMetrics,
+        version: str | None = None,
+    ) -> None:
+        self._measure, self._log, self._metrics = measure, log, metrics
+        self._version = version
+        self._totals: tuple[float, ...] = ()
+
+    def update(self) -> None:
+        """Show labels that arrived by whatever way: labels of a file, and those of other workers.
+
+        Without a change in the totals, which are quick to read, labels are not read.
+        """
+        if self.set_totals():
+            self.set_score()
+
+    def set_totals(self) -> bool:
+        """Set accuracy or error, and their number of labels; returns whether they have changed."""
+        since, before = time.time() - QUALITY_HOURS * 3600, self._totals
+        rows, self._totals = 0, ()
+        if self._measure.spec.classes:
+            report = live_quality(self._log, self._measure.spec, since, self._version)
+            if report:
+                rows, self._totals = report.rows, tuple(report.confusion.ravel().tolist())
+                self._metrics.set_accuracy(report.accuracy)
+        else:
+            errors = self._log.errors(since, None, self._version)
+            if errors:
+                rows, self._totals = errors.labelled, astuple(errors)
+                self._metrics.set_mean_absolute_error(errors.mean_absolute_error)
+        if rows or before:  # without rows, the last labels are older than 24 hours by now
+            self._metrics.set_labelled(rows)
+        return self._totals != before
+
+    def set_score(self) -> None:
+        """Set the score of the chosen measure, if it is defined for the labels."""
+        since = time.time() - QUALITY_HOURS * 3600
+        score = live_score(self._log, self._measure, since, self._version)
         if score is not None:
             self._metrics.set_score(self._measure.name, score)
 
-    def _name_or_value(self, number: float) -> str | float:
-        return self._spec.classes[int(number)] if self._spec.classes else number
 
-    def _number(self, field: str, value: Truth) -> float:
-        return label_number(self._spec, field, value)
-
-
-def label_number(spec: ModelSpec, field: str, value: Truth) -> float:
+def label_number(classes: Sequence[str], field: str, value: Truth) -> float:
     """The number of a class, or the value itself.
 
     Args:
+        classes: names of the classes; empty for a regression.
         field: its name in messages.
 
     Raises:
         InputError: it is not a class, or not a finite number.
     """
-    classes = spec.classes
     if not classes:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
@@ -297,10 +357,14 @@ def are_numbered(classes: Sequence[str]) -> bool:
 
 
 def live_quality(
-    log: PredictionStatistics, spec: ModelSpec, since: float
+    log: PredictionStatistics, spec: ModelSpec, since: float, version: str | None = None
 ) -> ClassificationReport | None:
-    """Quality of a classifier on the predictions labelled since a time; None without labels."""
-    counts = log.confusion(since)
+    """Quality of a classifier on the predictions labelled since a time; None without labels.
+
+    Args:
+        version: whose predictions count; None for all versions.
+    """
+    counts = log.confusion(since, None, version)
     if not counts:
         return None
     confusion = np.zeros((len(spec.classes), len(spec.classes)), dtype=np.int64)
@@ -309,14 +373,16 @@ def live_quality(
     return ClassificationReport(confusion)
 
 
-def live_score(log: PredictionStatistics, measure: Measure, since: float) -> float | None:
+def live_score(
+    log: PredictionStatistics, measure: Measure, since: float, version: str | None = None
+) -> float | None:
     """Score of the chosen measure on the latest 10,000 predictions labelled since a time.
 
     None without labels, and if the measure is not defined for them: an area under a curve needs
     labels of both classes, R² two different values, and as the log has only the probability of the
     predicted class, a measure of probabilities needs a binary classifier.
     """
-    rows = scorable(measure, log.labelled(since, _SCORED_ROWS))
+    rows = scorable(measure, log.labelled(since, _SCORED_ROWS, None, version))
     score = measure.score(*rows) if rows else np.nan
     return None if np.isnan(score) else score
 
@@ -365,6 +431,10 @@ def _outcome(check: Callable[[], Any]) -> Any:
         return check()
     except InputError as error:
         return error
+
+
+def _name_or_value(classes: Sequence[str], number: float) -> str | float:
+    return classes[int(number)] if classes else number
 
 
 def _is_number(name: str) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from application.monitoring.export import Contracts
 from application.monitoring.feedback import label_number
 from application.ports.prediction_log import BulkLabelStore, LabelledPrediction, PredictedRow
 from domain.contract import ROW_IDS, ModelSpec, Transcript, as_word, is_missing
@@ -21,6 +22,7 @@ _LABELS_PER_WRITE = 20_000  # a service that writes meanwhile waits less than a 
 _LARGEST_ROW = 2**31 - 1
 _SHOWN = 5
 
+Label = TypeVar("Label")
 Key = tuple[str, int] | str
 """Request ID and row, or the ID of a row that its caller chose."""
 
@@ -50,26 +52,29 @@ class LabelImport:
         predictions: number of predictions that they label; a later row replaces an earlier one.
         without_value: number of rows without an actual class or value, which were skipped.
         unknown: positions of the rows whose prediction is not in the log.
+        other_class: positions of the rows with a class that the version of the prediction lacks.
     """
 
     labels: int
     predictions: int
     without_value: int
     unknown: Sequence[int]
+    other_class: Sequence[int] = ()
 
 
 def import_labels(
     log: BulkLabelStore,
-    spec: ModelSpec,
+    contracts: Contracts,
     table: LabelTable,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> LabelImport:
     """Record the labels of a table; doing it again changes nothing.
 
     Of several rows for a prediction, the last one counts. An ID of a caller labels the latest
-    prediction for it.
+    prediction for it. A class gets the number that it has in the version of the prediction.
 
     Args:
+        contracts: of the versions in the log, and the champion's for all others.
         on_progress: called with the number of predictions whose label is in the log, or which are
             unknown, and with the number of all of them.
 
@@ -78,12 +83,13 @@ def import_labels(
         PredictionLogError: the log is unavailable: labels until the last call of `on_progress` are
             recorded.
     """
-    keys, actual = keys_and_labels(spec, table)
-    rows, numbers = np.flatnonzero(~np.isnan(actual)).tolist(), actual.tolist()
-    values = {keys[row]: numbers[row] for row in rows}
+    numbers = _NumbersByVersion(contracts)
+    keys, actual = _read(contracts.champion, table, numbers.read)
+    values = {key: label for key, label in zip(keys, actual) if label is not None}
     # request IDs start with their time, so sorted ones are in few places of the log
     order = sorted(values, key=str if table.by_id else itemgetter(0))
     unknown: set[Key] = set()
+    other_class: set[Key] = set()
     for start in range(0, len(order), _LABELS_PER_SEARCH):
         chosen = order[start : start + _LABELS_PER_SEARCH]
         found = find_predictions(log, set(chosen))
@@ -92,13 +98,65 @@ def import_labels(
         )
         for first in range(0, len(chosen), _LABELS_PER_WRITE):
             some = chosen[first : first + _LABELS_PER_WRITE]
-            matches = [(found[key], values[key]) for key in some if key in found]
-            log.label(*(_labelled(*match) for match in matches), at=time.time())
+            matches = [
+                (key, found[key], numbers.of(values[key], found[key].version))
+                for key in some
+                if key in found
+            ]
+            other_class.update(key for key, _, number in matches if number is None)
+            labelled = (_labelled(row, number) for _, row, number in matches if number is not None)
+            log.label(*labelled, at=time.time())
             on_progress(start + first + len(some), len(order))
-    unlabelled = [row for row in rows if keys[row] in unknown] if unknown else []
-    return LabelImport(
-        len(rows) - len(unlabelled), len(order) - len(unknown), len(keys) - len(rows), unlabelled
+    rows = [row for row, label in enumerate(actual) if label is not None]
+    not_found, not_valid = (
+        tuple(row for row in rows if keys[row] in some) if some else ()
+        for some in (unknown, other_class)
     )
+    return LabelImport(
+        len(rows) - len(not_found) - len(not_valid),
+        len(order) - len(unknown) - len(other_class),
+        len(keys) - len(rows),
+        not_found,
+        not_valid,
+    )
+
+
+class _NumbersByVersion:
+    """What a label is in the numbers of each version."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        specs = [contracts.champion, *contracts.by_version.values()]
+        different = {spec.classes: spec for spec in specs}
+        places = {classes: place for place, classes in enumerate(different)}
+        self._specs = list(different.values())
+        self._place = {
+            version: places[spec.classes] for version, spec in contracts.by_version.items()
+        }
+        self.read = lru_cache(1024, typed=True)(self._read)  # classes repeat
+
+    def _read(self, value: Any) -> tuple[float | None, ...] | None:
+        """The number for each list of classes, None where it lacks the class; None if the label is
+        missing.
+
+        Raises:
+            InputError: no version has this class, or it is not a finite number.
+        """
+        numbers: list[float | None] = []
+        faults: list[InputError] = []
+        for spec in self._specs:
+            try:
+                number = _label(spec, value)
+                numbers.append(None if np.isnan(number) else number)
+            except InputError as error:
+                numbers.append(None)
+                faults.append(error)
+        if len(faults) == len(numbers):
+            raise faults[0]
+        return None if all(number is None for number in numbers) else tuple(numbers)
+
+    def of(self, numbers: tuple[float | None, ...], version: str | None) -> float | None:
+        """The number for one version; that for the champion if its contract is unknown."""
+        return numbers[self._place.get(version or "", 0)]
 
 
 def find_predictions(log: BulkLabelStore, keys: set[Any]) -> Mapping[Any, PredictedRow]:
@@ -117,26 +175,39 @@ def keys_and_labels(spec: ModelSpec, table: LabelTable) -> tuple[list[Key], np.n
     Raises:
         InputError: a row is invalid.
     """
+    number_of = lru_cache(1024, typed=True)(partial(_label, spec))
+    keys, numbers = _read(spec, table, number_of)
+    return keys, np.array(numbers, np.float64)
+
+
+def _read(
+    spec: ModelSpec, table: LabelTable, read: Callable[[Any], Label]
+) -> tuple[list[Key], list[Label]]:
+    """The keys and what is read of each label.
+
+    Raises:
+        InputError: a row is invalid.
+    """
     if isinstance(spec.output, Transcript):
         raise InputError(f"{spec.name} takes recordings, whose predictions are not on record")
     keys: list[Any] = []
-    number_of = lru_cache(1024, typed=True)(partial(_label, spec))  # classes repeat
-    actual = np.full(len(table.names), np.nan)
+    labels: list[Label] = []
     faults: list[str] = []
     for number, (name, label) in enumerate(zip(table.names, table.actual, strict=True)):
         try:
             row = None if table.rows is None else table.rows[number]
             keys.append(_id_of(name) if table.by_id else (_request_id(name), _position(row)))
-            actual[number] = number_of(label)
+            labels.append(read(label))
         except InputError as error:
             faults.append(f"row {number}, {error}")
     if faults:
         more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        are = "is" if len(faults) == 1 else "are"
         raise InputError(
-            f"nothing was recorded: {len(faults):,} of {len(actual):,} rows are invalid (the first "
-            f"row is 0): {'; '.join(faults[:_SHOWN])}{more}"
+            f"nothing was recorded: {len(faults):,} of {len(table.names):,} rows {are} invalid "
+            f"(the first row is 0): {'; '.join(faults[:_SHOWN])}{more}"
         )
-    return keys, actual
+    return keys, labels
 
 
 def _id_of(name: Any) -> str:
@@ -171,4 +242,4 @@ def _label(spec: ModelSpec, value: Any) -> float:
     word = as_word(value) if spec.classes else ""
     if word.isdecimal() and word not in spec.classes:
         value = int(word)  # number of a class, a float where others are missing
-    return label_number(spec, "actual", value)
+    return label_number(spec.classes, "actual", value)

@@ -208,6 +208,9 @@ class LabelStore(Protocol):
         With `until`, predictions after that time are skipped.
         """
 
+    def classes_of(self, version: str) -> Sequence[str] | None:
+        """The classes of a version, in order; None if they are not on record."""
+
     def label(self, *labelled: LabelledPrediction, at: float) -> None:
         """Store labels in order: all of them, or none if it fails.
 

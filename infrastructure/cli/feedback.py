@@ -3,7 +3,9 @@
 The table is Parquet, CSV or NDJSON, by suffix. It has the column `actual`, `actual_class` or the
 target's own name, and names predictions by `request_id` and `row` (0 without it), or by `id`, the
 caller's own ID, whose latest prediction is meant. An invalid row refuses the whole table; rows
-whose prediction is not in the log are written to a file next to it, such as labels.unknown.csv.
+whose prediction is not in the log, or whose class its version does not have, are written to a file
+next to it, such as labels.unknown.csv. The log is that of PREDICTION_LOG_URL, else of what is
+deployed in ENV.
 
 Example: make feedback FILE=labels.parquet
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,7 +26,7 @@ from application.monitoring.labels import import_labels
 from application.training.config import registered_name
 from domain.errors import DataError
 from infrastructure.cli._arguments import add_environment, add_model
-from infrastructure.cli._log import open_log
+from infrastructure.cli._log import contracts_of, open_log
 from infrastructure.cli._registry import open_registry
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.scoring.labels import read_labels, write_unknown
@@ -46,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Record the labels, and report how many there are and which are unknown."""
     settings, path = Settings.load(), args.file.expanduser()
     name, registry = registered_name(args.model), open_registry(settings)
-    spec = registry.open_package(registry.find(name, CHAMPION)).spec
-    table, columns = read_labels(path, spec)
+    champion = registry.open_package(registry.find(name, CHAMPION)).spec
+    table, columns = read_labels(path, champion)
     gc.disable()  # labels leave no garbage, and looking for it takes a third of the time
     try:
         with (
@@ -59,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            done = import_labels(log, spec, table, show)
+            logged = [each.version for each in log.versions(0.0) if each.version]
+            done = import_labels(log, contracts_of(registry, name, logged), table, show)
     finally:
         gc.enable()
     skipped = f"; {done.without_value:,} rows without a value" if done.without_value else ""
@@ -68,17 +72,22 @@ def run(args: argparse.Namespace) -> int:
         f"{done.labels:,} of {len(table.names):,} rows label {done.predictions:,} predictions"
         f"{skipped}",
     )
-    if done.unknown:
+    if rows := [*done.unknown, *done.other_class]:
         unknown = path.with_name(f"{path.stem}.unknown.csv")
-        write_unknown(unknown, table, columns, done.unknown)
-        some = ", ".join(str(table.names[row])[:80] for row in done.unknown[:_SHOWN])
-        more = ", …" if len(done.unknown) > _SHOWN else ""
-        show_step(
-            "WARNING",
-            f"{len(done.unknown):,} rows name no prediction in the log ({some}{more}): they are in "
-            f"{unknown}",
-        )
+        write_unknown(unknown, table, columns, sorted(rows))
+        _warn(done.unknown, table.names, "no prediction in the log", unknown)
+        reason = "a prediction of a version without this class"
+        _warn(done.other_class, table.names, reason, unknown)
     if not done.labels:
-        reason = f"no row of {path} labels a prediction of {args.model} in the log"
+        reason = f"no row of {path} labels a prediction of {args.model} in the log of {args.env}"
         return fail(DataError(reason), NOTHING_FOUND)
     return 0
+
+
+def _warn(rows: Sequence[int], names: Sequence[object], reason: str, path: Path) -> None:
+    """Show how many rows were not recorded, the first ones, and why."""
+    if rows:
+        some = ", ".join(str(names[row])[:80] for row in rows[:_SHOWN])
+        more = ", …" if len(rows) > _SHOWN else ""
+        verb, those = ("row names", "it is") if len(rows) == 1 else ("rows name", "they are")
+        show_step("WARNING", f"{len(rows):,} {verb} {reason} ({some}{more}): {those} in {path}")

@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> None:
     for which, rows in left_out.items():
         show_step(
             "WARNING",
-            f"{rows:,} rows of version {which or 'unknown'} were left out: its package is gone, "
-            "and they do not fit the champion's contract",
+            f"{rows:,} rows of version {which or 'unknown'} were left out: they do not fit its "
+            "contract, or the champion's if its package is gone",
         )
     show_step("output", f"{output}: {total - sum(left_out.values()):,} rows")
 

@@ -33,6 +33,7 @@ from application.inference.protocols.rest import RestApi
 from application.inference.protocols.vertex import VertexPrediction
 from application.monitoring.drift_watch import DriftWatch
 from application.monitoring.estimation import QualityEstimator
+from application.monitoring.feedback import QualityGauges
 from application.monitoring.recorder import PredictionRecorder, every
 from application.ports.model import Model
 from application.ports.recorder import Recorder
@@ -182,6 +183,7 @@ class ServedModel:
                 service.settings.retention_days or retention_days(service.package),
                 version=service.version,
                 environment=service.settings.environment or None,
+                classes=service.spec.classes,
             )
             self._opened.callback(log.close)
             model = load_served(service.package.served, service.spec, service.settings.threads)
@@ -201,10 +203,12 @@ class ServedModel:
         service = self._service
         drift = DriftWatch(service.spec, self._profiles, log, self._metrics)
         estimator = self._estimator(log)
+        quality = QualityGauges(service.package.measure, log, self._metrics, service.version)
 
         def check() -> None:
             drift.check()
             estimator.update(self._metrics)
+            quality.update()
 
         folder = spool_folder(service.log_url) / service.name
         spools = SpoolFolder(folder, service.settings.spool_bytes)

@@ -58,6 +58,7 @@ from infrastructure.storage.totals import (
     spans_of,
     summed_pieces,
 )
+from infrastructure.storage.version_classes import note_classes, noted_classes
 from shared.request_id import time_of
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
     Args:
         version, environment: of the service, recorded with each batch that has none of its own;
             None if unknown.
+        classes: of the version, which are noted in the log; empty to note none.
 
     Raises:
         PredictionLogError: the database can never be opened; from every method, it is locked or
@@ -130,10 +132,12 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         *,
         version: str | None = None,
         environment: str | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         address = sa.make_url(url)
         self._model = model
         self._service = {"version": version, "environment": environment}
+        self._classes = classes
         self._retention = retention_days * 86400
         self._last_tidied = 0.0
         self._is_open, self._opening = False, threading.Lock()
@@ -160,8 +164,15 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                     create_missing(self._connections)
                     with self._connections.begin() as connection:  # fails if it is read-only
                         connection.execute(WRITERS.delete().where(sa.false()))
+                        own = (self._service["version"], self._classes)
+                        note_classes(connection, self._model, *own)
                     self._is_open = True
         return self._connections
+
+    def classes_of(self, version: str) -> list[str] | None:
+        """The classes of a version, in order; None if no service has noted them."""
+        with self._engine.connect() as connection:
+            return noted_classes(connection, self._model, version)
 
     def add(self, *batches: PredictionBatch, writer: str = "", number: int = 0) -> bool:
         """Append predictions in one transaction; returns True.

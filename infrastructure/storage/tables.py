@@ -110,6 +110,15 @@ IDS = sa.Table(
     sa.Index("prediction_ids_by_time", "at"),
 )
 
+# What the numbers of classes mean: noted by each service that opens the log.
+CLASSES = sa.Table(
+    "version_classes",
+    METADATA,
+    sa.Column("model", sa.String(_NAME), primary_key=True),
+    sa.Column("version", sa.String(_NAME), primary_key=True),
+    sa.Column("classes", sa.Text, nullable=False),  # a JSON array
+)
+
 # What is known of the drift of a service, whose workers update it in turn.
 DRIFT = sa.Table(
     "drift_states",

@@ -93,7 +93,7 @@ class RestApi:
         self._recorder = recorder
         self._summarise = partial(summarise, log, self._measure, estimator=estimator)
         self._document = document
-        self._feedback = Feedback(self._measure, log, metrics, recorder.flush)
+        self._feedback = Feedback(self._measure, log, metrics, recorder.flush, version=version)
         check = predictor.check_row_count
         self._rows, self._named = PositionalRows(spec, check), NamedRows(spec, check)
         self._feedback_bodies = FeedbackBodies(spec, self._feedback.truth)

@@ -178,6 +178,17 @@ def test_a_code_that_is_no_category_is_counted() -> None:
     assert export(log, Contracts({}, spec)) == ([], {"gone": 3})
 
 
+def test_a_label_of_a_class_that_the_version_lacks_is_counted() -> None:
+    log = FakePredictionLog()
+    log.add(batch(1.0))
+    labels = [LabelledPrediction("a", row, 0, actual) for row, actual in enumerate((2, 1))]
+    log.label(*labels, at=50.0)
+    rows, left_out = export(log, Contracts({"1": LOAN}, LOAN))
+    assert [row["actual"] for row in rows] == ["yes", None] and left_out == {"1": 1}
+    log.label(LabelledPrediction("a", 1, 0, 2), LabelledPrediction("b", 0, 0, 9), at=60.0)
+    assert export(log, Contracts({"1": LOAN}, LOAN)) == ([], {"1": 3})
+
+
 def test_rows_are_written_some_thousand_at_once() -> None:
     log = FakePredictionLog()
     log.add(*(batch(float(number)) for number in range(5000)))

@@ -13,6 +13,7 @@ from application.monitoring.feedback import (
     WRITTEN_SECONDS,
     Feedback,
     FeedbackResult,
+    QualityGauges,
     Truth,
     are_numbered,
     live_quality,
@@ -375,6 +376,80 @@ def test_the_true_value_must_be_finite(value: str | float) -> None:
     with pytest.raises(InputError, match="actual: .* is not a finite number"):
         setup.for_prediction("a", 0, value)
     assert not setup.log.labels
+
+
+class Pets(Setup):
+    """Feedback of version 2, whose classes are others than those of version 1."""
+
+    SPEC = ModelSpec("pets", petals.SPEC.inputs, Classes(("bird", "cat", "dog"), "pet"))
+
+    def __init__(self) -> None:
+        super().__init__(FakePredictionLog())
+        self.log.classes["1"] = ["cat", "dog"]
+        self.feedback = Feedback(default_measure(self.SPEC), self.log, self.metrics, version="2")
+        for name in ("1", "2", "gone"):
+            entry = logged_prediction(f"r{name}", VERSICOLOR)  # class 1
+            self.log.add(batch_of(replace(entry, version=name)))
+
+
+def test_a_label_is_stored_in_the_numbers_of_the_version_that_made_the_prediction() -> None:
+    setup = Pets()
+    results = [setup.for_prediction(name, 0, "dog") for name in ("r1", "r2")]
+    assert [(each.predicted, each.actual) for each in results] == [("dog", "dog"), ("cat", "dog")]
+    assert {key: label.actual for key, (_, label) in setup.log.labels.items()} == {
+        ("r1", 0): 1,
+        ("r2", 0): 2,
+    }
+    assert setup.for_prediction("r1", 0, 0).actual == "cat"  # number 0 of version 1
+    assert (setup.metrics.labelled, setup.metrics.accuracy) == (1, 0.0)  # of version 2 only
+
+
+def test_a_class_that_the_version_lacks_and_unknown_classes_are_refused() -> None:
+    setup = Pets()
+    with pytest.raises(InputError, match="'bird' is not one of cat, dog, the classes of version 1"):
+        setup.for_prediction("r1", 0, "bird")
+    with pytest.raises(InputError, match="version gone made the prediction, and its classes are"):
+        setup.for_prediction("rgone", 0, "dog")
+    assert not setup.log.labels
+
+
+def test_inputs_do_not_find_a_prediction_of_a_version_with_other_classes() -> None:
+    setup = Pets()
+    del setup.log.predictions[1:]  # that of version 1 remains
+    result = setup.for_inputs(VERSICOLOR, "cat", "cat")
+    assert not result.joined and setup.log.labels[result.request_id, 0][1].version == "2"
+    assert (setup.metrics.labelled, setup.metrics.accuracy) == (1, 1.0)
+
+
+def test_gauges_follow_the_labels_of_a_file_for_the_version_of_the_service() -> None:
+    log, metrics = labelled_log([(0, 0.9, 0)] * 3), FakeMetrics()
+    gauges = QualityGauges(default_measure(petals.SPEC), log, metrics, "2")
+    gauges.update()
+    assert (metrics.labelled, metrics.accuracy, metrics.scores) == (None, None, {})
+    for row, actual in enumerate((0, 1)):
+        label = LabelledPrediction("b", row, 0, actual, 0.9, "2", 1.0)
+        log.label(label, at=time.time())
+    gauges.update()
+    assert (metrics.labelled, metrics.accuracy, metrics.scores) == (2, 0.5, {"accuracy": 0.5})
+    metrics.scores.clear()
+    gauges.update()
+    assert not metrics.scores  # labels are read only if there are new ones
+    log.labels = {key: (at - 86400, label) for key, (at, label) in log.labels.items()}
+    gauges.update()
+    assert metrics.labelled == 0
+    metrics.labelled = None
+    gauges.update()
+    assert metrics.labelled is None
+
+
+def test_gauges_of_a_regression_show_its_error() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    gauges = QualityGauges(default_measure(RENT), log, metrics, "2")
+    for row, actual in enumerate((300.0, 310.0)):
+        log.label(LabelledPrediction("b", row, 300.0, actual, None, "2", 1.0), at=time.time())
+    gauges.update()
+    assert (metrics.labelled, metrics.mean_absolute_error) == (2, 5.0)
+    assert metrics.scores.keys() == {"r2"}
 
 
 def test_live_quality_comes_from_the_labelled_pairs() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from application.monitoring import labels
+from application.monitoring.export import Contracts
 from application.monitoring.labels import LabelImport, LabelTable, import_labels
 from domain.contract import Classes, ModelSpec, Number, Quantity, Transcript
 from domain.errors import InputError, PredictionLogError
@@ -36,20 +38,22 @@ def actual(log: FakePredictionLog) -> dict[tuple[str, int], float]:
 
 def test_labels_are_joined_by_request_id_and_row(log: FakePredictionLog) -> None:
     table = LabelTable(["r1", "r2", "r1"], [1, 0.0, None], ["virginica", "setosa", "versicolor"])
-    assert import_labels(log, petals.SPEC, table) == LabelImport(3, 3, 0, [])
+    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(3, 3, 0, ())
     assert actual(log) == {("r1", 0): 1, ("r1", 1): 2, ("r2", 0): 0}
     _, label = log.labels["r2", 0]
     assert (label.predicted, label.made) == (2, 200.0)
 
 
 def test_without_a_column_of_rows_each_label_is_of_the_first_row(log: FakePredictionLog) -> None:
-    import_labels(log, petals.SPEC, LabelTable(["r1", "r2"], None, ["setosa", "setosa"]))
+    import_labels(
+        log, Contracts({}, petals.SPEC), LabelTable(["r1", "r2"], None, ["setosa", "setosa"])
+    )
     assert actual(log) == {("r1", 0): 0, ("r2", 0): 0}
 
 
 def test_an_id_labels_the_latest_prediction_for_it(log: FakePredictionLog) -> None:
     table = LabelTable(["o1", 7, "7 "], None, ["setosa", "versicolor", "setosa"], by_id=True)
-    assert import_labels(log, petals.SPEC, table) == LabelImport(2, 2, 0, [2])
+    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(2, 2, 0, (2,))
     assert actual(log) == {("r2", 0): 0, ("r1", 1): 1}
 
 
@@ -64,8 +68,10 @@ def test_the_last_of_several_labels_for_a_prediction_counts(
     values = ["setosa", "setosa", "virginica", "setosa", "setosa", "versicolor"]
     done: list[tuple[int, int]] = []
     table = LabelTable(names, None, values, by_id)
-    imported = import_labels(log, petals.SPEC, table, lambda *counts: done.append(counts))
-    assert imported == LabelImport(4, 2, 0, [1, 4])
+    imported = import_labels(
+        log, Contracts({}, petals.SPEC), table, lambda *counts: done.append(counts)
+    )
+    assert imported == LabelImport(4, 2, 0, (1, 4))
     assert sorted(actual(log).values()) == [0, 1]
     assert done[-1] == (3, 3)
     assert done == sorted(set(done))
@@ -74,12 +80,14 @@ def test_the_last_of_several_labels_for_a_prediction_counts(
 def test_rows_without_a_value_are_counted_and_skipped(log: FakePredictionLog) -> None:
     values = [None, "", " NA", float("nan"), "setosa"]
     table = LabelTable(["r1"] * 5, None, values)
-    assert import_labels(log, petals.SPEC, table) == LabelImport(1, 1, 4, [])
+    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(1, 1, 4, ())
     assert actual(log) == {("r1", 0): 0}
 
 
 def test_an_empty_table_has_no_labels(log: FakePredictionLog) -> None:
-    assert import_labels(log, petals.SPEC, LabelTable([], None, [])) == LabelImport(0, 0, 0, [])
+    assert import_labels(log, Contracts({}, petals.SPEC), LabelTable([], None, [])) == LabelImport(
+        0, 0, 0, ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,7 +108,7 @@ def test_an_empty_table_has_no_labels(log: FakePredictionLog) -> None:
 def test_values_are_read_as_classes_or_numbers(
     log: FakePredictionLog, spec: ModelSpec, value: Any, number: float
 ) -> None:
-    import_labels(log, spec, LabelTable(["r1"], None, [value]))
+    import_labels(log, Contracts({}, spec), LabelTable(["r1"], None, [value]))
     assert actual(log) == {("r1", 0): number}
 
 
@@ -129,10 +137,10 @@ def test_an_invalid_row_is_named_and_nothing_is_recorded(
     with pytest.raises(InputError, match=re.escape(message)) as found:
         import_labels(
             log,
-            spec,
+            Contracts({}, spec),
             LabelTable(["r1", *names], rows and [0, *rows], [valid, *values], *by_id),
         )
-    assert "nothing was recorded: 1 of 2 rows are invalid (the first row is 0): row 1, " in str(
+    assert "nothing was recorded: 1 of 2 rows is invalid (the first row is 0): row 1, " in str(
         found.value
     )
     assert not log.labels
@@ -140,13 +148,40 @@ def test_an_invalid_row_is_named_and_nothing_is_recorded(
 
 def test_many_invalid_rows_are_counted(log: FakePredictionLog) -> None:
     with pytest.raises(InputError, match="7 of 7 rows are invalid.*row 4, .*; and 2 more$"):
-        import_labels(log, petals.SPEC, LabelTable(["r1"] * 7, None, ["rose"] * 7))
+        import_labels(log, Contracts({}, petals.SPEC), LabelTable(["r1"] * 7, None, ["rose"] * 7))
+
+
+@pytest.mark.parametrize("version", ["gone", None])
+def test_a_class_has_the_number_of_the_version_that_made_the_prediction(
+    version: str | None,
+) -> None:
+    old = replace(CHURN, output=Classes(("cat", "dog"), "animal"))
+    new = replace(CHURN, output=Classes(("bird", "cat", "dog"), "animal"))
+    log = FakePredictionLog()
+    for name, made_by in (("old", "1"), ("new", "2"), ("other", version)):
+        rows = [logged_prediction(name, SETOSA, row=row) for row in range(3)]
+        log.add(replace(batch_of(*rows), version=made_by))
+    names, rows = ["old"] * 3 + ["new"] * 3 + ["other"], [0, 1, 2] * 2 + [0]
+    words = ["cat", "dog", "bird"] * 2 + ["cat"]
+    contracts = Contracts({"1": old, "2": new}, new)
+    found = import_labels(log, contracts, LabelTable(names, rows, words))
+    assert found == LabelImport(6, 6, 0, (), (2,))
+    assert actual(log) == {
+        **{("old", 0): 0, ("old", 1): 1},
+        **{("new", 0): 1, ("new", 1): 2, ("new", 2): 0, ("other", 0): 1},
+    }
+    with pytest.raises(InputError, match="'fish' is not one of bird, cat, dog"):
+        import_labels(log, contracts, LabelTable(["old"], None, ["fish"]))
+    # a number is that of the class in the version of the prediction
+    table = LabelTable(["old", "new", "old"], [1, 1, 2], [0, 0, 2])
+    assert import_labels(log, contracts, table).other_class == (2,)
+    assert (actual(log)["old", 1], actual(log)["new", 1]) == (0, 0)
 
 
 def test_a_model_of_recordings_has_no_labels(log: FakePredictionLog) -> None:
     spec = ModelSpec("speech", petals.SPEC.inputs, Transcript())
     with pytest.raises(InputError, match="speech takes recordings"):
-        import_labels(log, spec, LabelTable(["r1"], None, ["hello"]))
+        import_labels(log, Contracts({}, spec), LabelTable(["r1"], None, ["hello"]))
 
 
 def test_labels_are_committed_before_they_are_reported(log: FakePredictionLog) -> None:
@@ -162,5 +197,7 @@ def test_labels_are_committed_before_they_are_reported(log: FakePredictionLog) -
     failing.predictions = log.predictions
     with pytest.raises(PredictionLogError):
         table = LabelTable(["r1"], None, ["setosa"])
-        import_labels(failing, petals.SPEC, table, lambda *counts: recorded.append(counts))
+        import_labels(
+            failing, Contracts({}, petals.SPEC), table, lambda *counts: recorded.append(counts)
+        )
     assert not recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def _log(
 ) -> Iterator[SqlPredictionLog]:
     """The log of staging with ten predictions of a champion."""
     own = type(tracking)(tmp_path, tracking.make_package)
+    own.record(NAME, "0.9.0-b", kind="categories")  # its classes are no and yes
     own.record(NAME, "1.0.0-a")
     own.make_champion(NAME, "1.0.0-a")
     own.use(monkeypatch)
@@ -62,6 +64,24 @@ def test_a_file_labels_predictions_and_reports_the_unknown_ones(
     assert log.confusion(0) == {(0, 0): 2, (0, 2): 1}
 
 
+def test_a_class_is_that_of_the_version_which_made_the_prediction(
+    log: SqlPredictionLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [logged_prediction("old", SETOSA, row=row, at=NOW - 100) for row in range(2)]
+    log.add(replace(batch_of(*rows), version="0.9.0-b"))
+    table = pd.DataFrame({"request_id": ["old", "old", "r1"], "row": [0, 1, 0]})
+    table["actual"] = ["yes", "virginica", "virginica"]
+    assert run(tmp_path / "labels.csv", table) == 0
+    assert log.confusion(0, None, "0.9.0-b") == {(0, 1): 1}
+    assert log.confusion(0, None, "1.0.0-a") == {(0, 2): 1}
+    unknown = tmp_path / "labels.unknown.csv"
+    assert (
+        "WARNING   1 row names a prediction of a version without this class (old): it is in "
+        f"{unknown}\n"
+    ) in capsys.readouterr().out
+    assert unknown.read_text("utf-8").splitlines()[1:] == ["old,1,virginica"]
+
+
 def test_a_file_of_unknown_predictions_ends_with_3(
     log: SqlPredictionLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,7 +89,7 @@ def test_a_file_of_unknown_predictions_ends_with_3(
     assert run(tmp_path / "labels.csv", table) == 3
     captured = capsys.readouterr()
     assert "(a, b, c, …)" in captured.out
-    assert "labels a prediction of petals in the log" in captured.err
+    assert "labels a prediction of petals in the log of staging\n" in captured.err
     assert not log.confusion(0)
     table["actual"] = None
     assert run(tmp_path / "labels.csv", table) == 3

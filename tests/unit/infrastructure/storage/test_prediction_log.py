@@ -227,6 +227,16 @@ def test_version_environment_and_callers_of_a_batch_are_stored(
 # find by inputs
 
 
+def test_the_classes_of_a_version_are_on_record_once_its_service_has_opened_the_log(
+    log: SqlPredictionLog, open_log: Open
+) -> None:
+    assert log.classes_of("1") is None
+    for version, classes in (("1", ["cat", "dog"]), ("2", ["bird", "cat"]), ("1", ["cat", "dog"])):
+        assert open_log(version=version, classes=classes).classes_of(version) == classes
+    assert (log.classes_of("1"), log.classes_of("2")) == (["cat", "dog"], ["bird", "cat"])
+    assert log.classes_of("3") is None and open_log("wine").classes_of("1") is None
+
+
 def test_the_latest_of_equal_predictions_is_found_by_its_inputs(log: SqlPredictionLog) -> None:
     add(log, prediction("r1"), prediction("r2"), prediction("r2", 1), prediction("r3", predicted=1))
     found = log.find_unlabelled(IDENTITY, 0)

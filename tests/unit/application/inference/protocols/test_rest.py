@@ -78,13 +78,13 @@ def _open_service() -> Iterator[Open]:
         spec: ModelSpec = petals.SPEC,
     ) -> Service:
         model: FakeModel = FakeClassifier(failure) if spec == petals.SPEC else Echo(spec)
-        metrics, fake_log = FakeMetrics(), FakePredictionLog()
+        name, version = IDENTITY.values()
+        metrics, fake_log = FakeMetrics(), FakePredictionLog(version=version)
         used_log = log or fake_log
         # the thread never flushes: endpoints that need the log do
         recorder = PredictionRecorder(spec, metrics, used_log, interval=3600)
         recorders.append(recorder)
         predictor = Predictor(spec, model, recorder, max_rows)
-        name, version = IDENTITY.values()
         api = RestApi(name, version, predictor, recorder, used_log, metrics, document)
         return Service(api, model, metrics, fake_log)
 
