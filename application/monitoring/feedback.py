@@ -359,15 +359,17 @@ def are_numbered(classes: Sequence[str]) -> bool:
 def live_quality(
     log: PredictionStatistics, spec: ModelSpec, since: float, version: str | None = None
 ) -> ClassificationReport | None:
-    """Quality of a classifier on the predictions labelled since a time; None without labels.
+    """Quality of a classifier on the predictions labelled since a time.
+
+    None without labels, and if some are of a version with more classes.
 
     Args:
         version: whose predictions count; None for all versions.
     """
-    counts = log.confusion(since, None, version)
-    if not counts:
+    counts, classes = log.confusion(since, None, version), len(spec.classes)
+    if not counts or max(map(max, counts)) >= classes:
         return None
-    confusion = np.zeros((len(spec.classes), len(spec.classes)), dtype=np.int64)
+    confusion = np.zeros((classes, classes), dtype=np.int64)
     for (predicted, actual), count in counts.items():
         confusion[actual, predicted] = count
     return ClassificationReport(confusion)
@@ -380,9 +382,13 @@ def live_score(
 
     None without labels, and if the measure is not defined for them: an area under a curve needs
     labels of both classes, R² two different values, and as the log has only the probability of the
-    predicted class, a measure of probabilities needs a binary classifier.
+    predicted class, a measure of probabilities needs a binary classifier. None also if some labels are
+    of a version with more classes.
     """
-    rows = scorable(measure, log.labelled(since, _SCORED_ROWS, None, version))
+    labelled, classes = log.labelled(since, _SCORED_ROWS, None, version), measure.spec.classes
+    if classes and labelled[:, :2].max(initial=0) >= len(classes):
+        return None
+    rows = scorable(measure, labelled)
     score = measure.score(*rows) if rows else np.nan
     return None if np.isnan(score) else score
 

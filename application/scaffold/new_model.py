@@ -250,7 +250,7 @@ def _compare_splits(
         "compared",
         f"{measure.name} of this estimator, by {min(len(dataset), MOST_COMPARED):,} rows: "
         f"{format_score(followed)} with the split by {kind} "
-        f"({column}), a random split would claim {format_score(random)}; a constant prediction has "
+        f"({column}), {format_score(random)} with a random split; a constant prediction has "
         f"{format_score(inspection.baseline)}",
     )
     if kind == "time" and measure.spec.task == "regression" and followed < inspection.baseline:
@@ -293,8 +293,8 @@ def _show(inspection: Inspection) -> None:
         show_step("measure", _why_measure(inspection))
     show_step(
         "inputs",
-        "requests with other words, or numbers outside these ranges, are refused unless it says "
-        "otherwise",
+        "requests with other words, or numbers outside these ranges, are refused, except where "
+        "a line below says otherwise",
     )
     width = max(len(item.name) for item in inputs)
     for item in inputs:

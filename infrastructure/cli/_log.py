@@ -53,7 +53,7 @@ def open_log(
 ) -> Iterator[WatchLog]:
     """The log of PREDICTION_LOG_URL, else of what is deployed in an environment.
 
-    It removes no old rows.
+    It removes no old rows. A log that several environments share has the rows of all of them.
 
     Args:
         name: registered name of the model.
@@ -65,8 +65,11 @@ def open_log(
     url = LocalEnvironment(settings.releases_dir / env).log_url(settings.prediction_log_url)
     file = sqlite_file(url)
     if file and not file.exists():
+        deployed = sorted(path.parent.name for path in settings.releases_dir.glob("*/current.json"))
+        where = f"deployed here: {', '.join(deployed)}" if deployed else "nothing is deployed here"
         raise PredictionLogError(
-            f"there is no prediction log {file}: choose another ENV, or set PREDICTION_LOG_URL"
+            f"there is no prediction log {file}: choose another ENV ({where}; see make status), or "
+            "set PREDICTION_LOG_URL"
         )
     log = WatchLog(url, name, float("inf"), version=version, environment=env)
     try:

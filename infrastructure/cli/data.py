@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from application.ports.registry import ModelVersion
-from application.ports.snapshots import labelled_path, recorded_snapshots
+from application.ports.snapshots import Snapshots, labelled_path, recorded_snapshots
 from application.training.config import registered_name
 from domain.data.tables import read_frame, read_table
 from domain.errors import DataError, PackageError, RegistryError
@@ -39,9 +39,10 @@ def run(args: argparse.Namespace) -> None:
     registry, snapshots = open_registry(settings), open_snapshots(settings)
     name = registered_name(args.model)
     versions = registry.versions(name)
-    packages = {v.number: found for v in versions if (found := _open(registry, v))}
+    opened = {version.number: _open(registry, version) for version in versions}
     for version in versions:
-        _show(version, packages.get(version.number), snapshots)
+        _show(version, opened[version.number], snapshots)
+    packages = {number: found for number, found in opened.items() if found and _names(found)}
     new = _chosen(args.new, name, registry, list(packages))
     others = [n for n in packages if new and _names(packages[n]) != _names(packages[new])]
     old = _chosen(args.old, name, registry, list(packages) if args.old else others)
@@ -50,17 +51,17 @@ def run(args: argparse.Namespace) -> None:
         return
     show_step("compared", f"version {old} with version {new}")
     lines = _differences(packages[old], packages[new], snapshots)
+    lines += labelled_rows(packages[old], packages[new], snapshots)
     for line in lines or ["no difference in columns, rows, missing values or drift"]:
         show_line(f"          {line}")
 
 
 def _open(registry: MlflowRegistry, version: ModelVersion) -> ModelPackage | None:
-    """The package of a version; None if it was removed, or records no snapshot."""
+    """The package of a version; None if it was removed."""
     try:
-        package = registry.open_package(version)
+        return registry.open_package(version)
     except (PackageError, RegistryError):
         return None
-    return package if _names(package) else None
 
 
 def _names(package: ModelPackage) -> dict[str, str]:
@@ -69,8 +70,8 @@ def _names(package: ModelPackage) -> dict[str, str]:
 
 def _show(version: ModelVersion, package: ModelPackage | None, snapshots: SnapshotStore) -> None:
     label = f"version {version.number:>3}  {local_time(version.created)[:16]}"
-    if package is None:
-        show_step("data", f"{label}  no snapshot is recorded, or the package was removed")
+    if package is None or not _names(package):
+        show_step("data", f"{label}  {_why_no_snapshot(package)}")
         return
     for path, snapshot in _names(package).items():
         size = snapshots.size(snapshot)
@@ -78,6 +79,13 @@ def _show(version: ModelVersion, package: ModelPackage | None, snapshots: Snapsh
         source = package.read_json("provenance.json")["config"]["data"].get("source") or {}
         shown = source.get("address", path)
         show_step("data", f"{label}  {snapshot[:12]}  {held:>10}  {shown}")
+
+
+def _why_no_snapshot(package: ModelPackage | None) -> str:
+    if package is None:
+        return "the package was removed"
+    source = package.read_json("provenance.json").get("data", {}).get("source", "unknown")
+    return f"no snapshot: the data is not a file, but comes from {source}"
 
 
 def _chosen(
@@ -109,6 +117,23 @@ def _differences(old: ModelPackage, new: ModelPackage, snapshots: SnapshotStore)
     except DataError as error:
         return [*lines, f"drift: cannot be measured by the older contract: {error}"]
     return [*lines, *input_drift(old.read_json("profile.json"), old.spec, dataset)]
+
+
+def labelled_rows(old: ModelPackage, new: ModelPackage, snapshots: Snapshots) -> list[str]:
+    """A line on how many labelled rows of the log two packages were also trained on.
+
+    It is empty if neither was trained on any.
+
+    Raises:
+        DataError: a snapshot is missing.
+    """
+    before, after = (_labelled_rows_of(package, snapshots) for package in (old, new))
+    return [f"labelled rows: {before:,}, now {after:,}"] if before or after else []
+
+
+def _labelled_rows_of(package: ModelPackage, snapshots: Snapshots) -> int:
+    name = _names(package).get(labelled_path(package.read_json("provenance.json")) or "")
+    return len(read_frame(str(snapshots.find(name)))) if name else 0
 
 
 def _table_of(package: ModelPackage, snapshots: SnapshotStore) -> Path:

@@ -1,7 +1,8 @@
 """Write an HTML page about the drift of a period of the prediction log.
 
 Inputs and predictions are compared with the rows that the version was trained on, by default those
-of the champion. The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV.
+of the champion. The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV; a log
+that several environments share counts all of them.
 
 Example: make drift-report SINCE=7d
 """
@@ -50,22 +51,25 @@ def run(args: argparse.Namespace) -> None:
         made = [each for each in versions if each.version == package.version]
         if not made:
             raise PredictionLogError(
-                f"no prediction of {name} {package.version} in this period: choose another SINCE, "
-                "UNTIL, VERSION or ENV"
+                f"no prediction of {name} {package.version} in the log of {args.env} in this "
+                "period: choose another SINCE, UNTIL, VERSION or ENV"
             )
         since = max(since, made[0].first)
         importances = package.read_json("metrics.json").get("importances", {})
         report = report_drift(
             *(log, package.spec, profiles, since, until, package.version), importances
         )
-    times = (local_time(datetime.fromtimestamp(at, UTC)) for at in (since, until))
+    times = [local_time(datetime.fromtimestamp(at, UTC)) for at in (since, until)]
     output = (args.output or ROOT / "build" / args.model / "drift.html").expanduser().absolute()
     heading = f"Drift of {name} {package.version}"
     write_drift_page(
         report, heading, f"Predictions in {args.env} from {' to '.join(times)}.", output
     )
+    show_step("version", f"{package.version}: {' to '.join(times)}")
     show_step("rows", f"{report.rows:,}")
     for each in report.variables:
         if each.drifts:
             show_step("DRIFT", f"{each.name}: p-value {each.p_value:.2g}, index {each.index:.3f}")
+    if not any(each.drifts for each in report.variables):
+        show_step("drift", "no drift")
     show_step("page", output.as_uri())

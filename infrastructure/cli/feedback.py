@@ -5,7 +5,7 @@ target's own name, and names predictions by `request_id` and `row` (0 without it
 caller's own ID, whose latest prediction is meant. An invalid row refuses the whole table; rows
 whose prediction is not in the log, or whose class its version does not have, are written to a file
 next to it, such as labels.unknown.csv. The log is that of PREDICTION_LOG_URL, else of what is
-deployed in ENV.
+deployed in ENV; of a log that several environments share, all are searched.
 
 Example: make feedback FILE=labels.parquet
 

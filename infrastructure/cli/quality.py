@@ -1,7 +1,8 @@
 """Show the live quality of each version by its labels, and whether those represent all predictions.
 
 The predictions of a period count that have a label by now. The score is by the model's own measure,
-with its 95 % interval. The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV.
+with its 95 % interval. The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV; a
+log that several environments share counts all of them.
 
 Example: make quality SINCE=7d
 """
@@ -15,6 +16,7 @@ from dataclasses import replace
 from application.monitoring.estimation import UNSEEN, QualityEstimator
 from application.monitoring.quality import VersionQuality, quality_of
 from application.training.config import registered_name
+from domain.errors import PredictionLogError
 from domain.evaluation.estimation import Estimate, IsotonicCalibration
 from domain.evaluation.measures import Measure
 from infrastructure.cli._arguments import add_model, add_version
@@ -42,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print a few lines for each version."""
+    """Print a few lines for each version.
+
+    Raises:
+        PredictionLogError: the log has no prediction in the period.
+    """
     settings = Settings.load()
     name, registry = registered_name(args.model), open_registry(settings)
     since, until = period_of(args)
@@ -51,6 +57,12 @@ def run(args: argparse.Namespace) -> None:
         made = log.versions(since, until)
         version = package_version(registry, name, args.version, [each.version for each in made])
         made = [each for each in made if version in (None, each.version)]
+        if not made:
+            which = f"{name} {version}" if version else name
+            raise PredictionLogError(
+                f"no prediction of {which} in the log of {args.env} in this period: choose another "
+                "SINCE, UNTIL, VERSION or ENV"
+            )
         packages = packages_of(registry, name, [each.version for each in made if each.version])
         for traffic in made:
             package = packages.get(traffic.version or "", champion)
@@ -60,8 +72,6 @@ def run(args: argparse.Namespace) -> None:
             calibration = package.calibration if is_known else _UNKNOWN
             estimator = QualityEstimator(log, measure, calibration, traffic.version)
             _show_estimates(estimator.estimates(since, until))
-    if not made:
-        show_step("quality", "no predictions in this period")
 
 
 def _measure_of(package: ModelPackage, champion: ModelPackage) -> Measure:

@@ -93,7 +93,8 @@ class ServiceMetrics(RequestCounters):
         )
         alarms = self._gauge(
             "ml_data_drift_alarm",
-            "1 if an input drifts, else 0: a false alarm ever has a probability of 1 %.",
+            "1 if an input drifts, else 0: over the whole life of a version, the probability of a "
+            "false alarm is 1 %.",
             ("model_name", "feature", "reference"),
         )
         compared = self._gauge(

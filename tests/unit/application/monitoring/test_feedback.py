@@ -469,6 +469,12 @@ def test_without_labels_there_is_no_live_quality() -> None:
     assert live_quality(setup.log, petals.SPEC, since=11) is None
 
 
+def test_labels_of_a_version_with_more_classes_have_no_common_quality() -> None:
+    log = labelled_log([(0, 0.9, 0), (0, 0.9, 3)])
+    assert live_quality(log, petals.SPEC, since=0) is None
+    assert live_score(log, default_measure(petals.SPEC), since=0) is None
+
+
 def labelled_log(pairs: Sequence[tuple[int, float, int]]) -> FakePredictionLog:
     """A log of labels: predicted class, its probability, actual class."""
     log = FakePredictionLog()

@@ -45,6 +45,7 @@ def test_the_page_is_about_the_champion_s_predictions(
     assert run(place) == 0
     shown = capsys.readouterr().out
     assert "rows      2\n" in shown and "page.html" in shown
+    assert "version   1.0.0-a: 20" in shown and "drift     no drift\n" in shown
     page = (place / "page.html").read_text(encoding="utf-8")
     assert "Drift of petals_pipeline 1.0.0-a" in page and "Predictions in staging from" in page
 
@@ -53,7 +54,9 @@ def test_a_period_without_predictions_is_an_error(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(place, "--since", "30m") == 1
-    assert "no prediction of petals_pipeline 1.0.0-a in this period" in capsys.readouterr().err
+    assert (
+        "no prediction of petals_pipeline 1.0.0-a in the log of staging" in capsys.readouterr().err
+    )
     assert not (place / "page.html").exists()
 
 
@@ -61,4 +64,11 @@ def test_an_environment_without_a_log_is_an_error(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(place, "--env", "nowhere") == 1
-    assert "there is no prediction log" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "there is no prediction log" in error and "(nothing is deployed here; " in error
+    for environment in ("staging", "production"):
+        folder = place / "releases" / environment
+        folder.mkdir(exist_ok=True)
+        (folder / "current.json").touch()
+    assert run(place, "--env", "nowhere") == 1
+    assert "another ENV (deployed here: production, staging; see make" in capsys.readouterr().err

@@ -73,8 +73,20 @@ def test_a_period_and_a_version_can_be_chosen(capsys: pytest.CaptureFixture[str]
     assert "quality   too few to say: 0 labels, 30 are needed\n" in output
     assert "estimated too few to say: 1 predictions, 30 are needed\n" in output
     assert CHAMPION not in output
-    assert main(["quality", "--model", "petals", "--since", "30d", "--until", "20d"]) == 0
-    assert "quality   no predictions in this period\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("version", "which"), [((), NAME), (("--version", "1"), f"{NAME} {OLDER}")]
+)
+def test_a_period_without_predictions_is_an_error(
+    version: tuple[str, ...], which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--since", "30d", "--until", "20d", *version]
+    assert main(["quality", "--model", "petals", *chosen]) == 1
+    assert (
+        f"no prediction of {which} in the log of staging in this period: choose another SINCE, "
+        "UNTIL, VERSION or ENV"
+    ) in capsys.readouterr().err
 
 
 def test_a_period_that_ends_before_it_starts_is_refused(
