@@ -77,3 +77,37 @@ def test_an_export_has_what_a_service_was_sent_and_answered(home: Home, tmp_path
     labelled = table.dropna(subset="actual")
     assert labelled[["id", "actual"]].to_numpy().tolist() == [["order 0", CLASSES[2]]]
     assert labelled["labelled_at"].iloc[0].timestamp() == pytest.approx(time.time(), abs=600)
+
+
+@pytest.mark.nightly
+def test_labels_that_come_as_a_file_reach_the_gauges_of_the_service(
+    home: Home, tmp_path: Path
+) -> None:
+    rows = [list(row) for row in petals.load().rows()[::3]]
+    labels = tmp_path / "labels.csv"
+    with (
+        serve(home.receipts / "bento", tmp_path, 1) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        found = client.post("/predict", json=rows).raise_for_status().json()
+        assert "ml_labelled_predictions{" not in client.get("/metrics").text
+        table = pd.DataFrame({"request_id": found["request_id"], "row": range(len(rows))})
+        table["actual"] = [each["prediction"] for each in found["predictions"]]
+        table.to_csv(labels, index=False)
+        deadline = time.monotonic() + 30
+        done = home.run(
+            *("make", "PY=.venv/bin/python", "feedback", f"FILE={labels}"),
+            PREDICTION_LOG_URL=f"sqlite:///{tmp_path}/predictions.db",
+        )
+        assert done.returncode == 0, done.stderr
+        gauges: list[str] = []
+        while not gauges and time.monotonic() < deadline:
+            client.post("/predict", json=rows[:1]).raise_for_status()
+            time.sleep(0.2)
+            lines = client.get("/metrics").text.splitlines()
+            gauges = [line for line in lines if line.startswith("ml_labelled_predictions{")]
+        assert gauges and float(gauges[0].rsplit(" ", 1)[1]) == len(rows)
+        scores = [
+            line for line in lines if line.startswith(("ml_model_score{", "ml_model_accuracy{"))
+        ]
+        assert [float(line.rsplit(" ", 1)[1]) for line in scores] == [1.0, 1.0]

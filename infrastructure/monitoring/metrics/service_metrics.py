@@ -94,7 +94,7 @@ class ServiceMetrics(RequestCounters):
         alarms = self._gauge(
             "ml_data_drift_alarm",
             "1 if an input drifts, else 0: over the whole life of a version, the probability of a "
-            "false alarm is 1 %.",
+            "false alarm is at most 1 %.",
             ("model_name", "feature", "reference"),
         )
         compared = self._gauge(
