@@ -382,8 +382,8 @@ def live_score(
 
     None without labels, and if the measure is not defined for them: an area under a curve needs
     labels of both classes, R² two different values, and as the log has only the probability of the
-    predicted class, a measure of probabilities needs a binary classifier. None also if some labels are
-    of a version with more classes.
+    predicted class, a measure of probabilities needs a binary classifier. None also if some labels
+    are of a version with more classes.
     """
     labelled, classes = log.labelled(since, _SCORED_ROWS, None, version), measure.spec.classes
     if classes and labelled[:, :2].max(initial=0) >= len(classes):

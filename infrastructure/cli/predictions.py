@@ -1,7 +1,8 @@
 """Export the predictions that a service has logged, with their inputs, versions and labels.
 
 The output is Parquet, CSV or NDJSON, by suffix: one row for each predicted row, in order of time.
-The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV.
+The log is that of PREDICTION_LOG_URL, else of what is deployed in ENV; of a log that several
+environments share, all rows are exported.
 
 Example: make predictions OUTPUT=x.parquet SINCE=7d
 """
