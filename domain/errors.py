@@ -14,6 +14,7 @@ MlopsError
 ├── GateRefusal        validation refuses a candidate
 ├── UnknownPredictionError  feedback names a prediction that was never made
 ├── PredictionLogError the prediction log cannot be opened, or is busy or unavailable
+├── NotificationError  an alert could not be sent
 ├── ExportError        an estimator cannot be exported to the form that is served
 ├── StateError         saved state cannot be loaded without losing what is here
 ├── BuildError         a Bento, an image or a recorded version could not be built
