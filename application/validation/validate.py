@@ -480,8 +480,9 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
 def _compare_parts(
     case: Case, champion: Champion, common: np.ndarray, champion_predictions: np.ndarray
 ) -> tuple[Comparison | None, gates.Verdict | None]:
-    """Compare on all of these hold-out rows, and on those that are not from the prediction log:
-    the refusal of a challenger that is worse there; None if it is not, or too few rows are."""
+    """Compare on all of these hold-out rows, and on those that are not from the prediction log: the
+    refusal of a challenger that is certainly worse there, and by more than the margin; else None.
+    """
     if not common.any():
         return None, None
     rules, both = case.rules, np.flatnonzero(common)
@@ -502,13 +503,10 @@ def _compare_parts(
     own = np.ones(len(both), bool) if from_log is None else ~from_log[both]
     if not rules.fewest_rows <= own.sum() < len(both):
         return comparison, None
-    version = champion.package.version
-    verdict = gates.not_worse_than_champion(
-        compared(own), rules.margin, rules.fewest_rows, 0, version
-    )
-    if verdict.accepted:
+    part = compared(own)
+    if part.high >= 0 or part.difference >= -part.margin(rules.margin):
         return comparison, None
-    return comparison, replace(verdict, reason=_CONTRADICTION + verdict.reason)
+    return comparison, gates.Verdict("not_worse_than_champion", False, f"{_CONTRADICTION}{part}")
 
 
 def _identified_by(dataset: Dataset, inputs: list[str], time: str | None) -> Dataset:
