@@ -165,7 +165,8 @@ class AlertSettings(_Environment):
     @field_validator("alert_webhook_url", "alert_slack_url", "github_api_url")
     @classmethod
     def _is_web_address(cls, url: str) -> str:
-        return _matching(url, r"(https?://[^\s/]+(/\S*)?)?", "use a URL such as https://host/path")
+        form, advice = r"(https?://[^\s/@]+(/\S*)?)?", "use a URL such as https://host/path"
+        return _matching(url, form, advice)
 
     @field_validator("smtp_url")
     @classmethod

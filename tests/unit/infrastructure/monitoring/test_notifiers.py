@@ -201,6 +201,7 @@ def test_a_server_that_speaks_no_http_is_an_error() -> None:
     [
         ("ALERT_SLACK_URL", "https://hooks.example.org/T0/SECRET x"),
         ("ALERT_WEBHOOK_URL", "hooks.example.org/SECRET"),
+        ("ALERT_WEBHOOK_URL", "https://me:SECRET@hooks.example.org/"),
         ("ALERT_EMAIL", "ada"),
         ("ALERT_EMAIL_FROM", "ops@"),
         ("SMTP_URL", "mail.example.org"),
@@ -219,7 +220,7 @@ def test_a_wrong_setting_is_refused_without_its_secret(
 
 def test_a_server_that_is_not_there_is_an_error() -> None:
     with pytest.raises(NotificationError, match="127.0.0.1:1: "):
-        Webhook("http://user:secret@127.0.0.1:1/").send(ALERT)
+        Webhook("http://127.0.0.1:1/secret").send(ALERT)
     with pytest.raises(NotificationError, match="SMTP_URL: "):
         Email("smtp://127.0.0.1:1", "a@b").send(ALERT)
 
