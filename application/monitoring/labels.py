@@ -218,6 +218,8 @@ def _id_of(name: Any) -> str:
 
 
 def _request_id(name: Any) -> str:
+    if isinstance(name, str) and name.isalnum():  # nearly every one
+        return name
     if is_missing(name) or name == "":
         raise InputError("request_id: missing")
     return as_word(name).strip()
@@ -225,7 +227,7 @@ def _request_id(name: Any) -> str:
 
 def _position(row: Any) -> int:
     """The position of a row in its request; 0 if it is missing."""
-    if is_missing(row):
+    if row is None or is_missing(row):
         return 0
     word = as_word(row).strip()
     if not word.isdecimal() or int(word) > _LARGEST_ROW:
