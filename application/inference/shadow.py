@@ -92,10 +92,16 @@ def replay(
     report, spots = ShadowReport(), _Spots(spec, profiles)
     source = dict(zip(contracts.champion.input_names, input_columns(contracts.champion)))
 
+    monitored: list[np.ndarray] = []  # of the rows that the model has just seen
+
+    def see(encoded: np.ndarray) -> np.ndarray:
+        monitored[:] = [spec.monitored(encoded)]
+        return model(encoded)
+
     def predict(columns: Columns) -> None:
         rows = len(columns["row"])
         inputs = {name: columns[column] for name, column in source.items() if column in columns}
-        scored = score(spec, model, inputs, rows)
+        scored = score(spec, see, inputs, rows)
         on_rows(rows)
         report.rejected += rows - len(scored.kept)
         report.rows += len(scored.kept)
@@ -121,8 +127,7 @@ def replay(
         report.total += float(difference.sum())
         report.largest = max(report.largest, float(difference.max()))
         report.errors.append(errors[known].astype(np.float64))
-        encoded = spec.encode({name: np.asarray(v)[scored.kept] for name, v in inputs.items()})
-        spots.add(spec.monitored(encoded), difference)
+        spots.add(monitored[0], difference)
         changed = difference > 0
         if changed.any():
             keep({**{name: v[changed] for name, v in chosen.items()}, SHADOW: after[changed]})
@@ -145,11 +150,8 @@ class _Spots:
     def add(self, monitored: np.ndarray, difference: np.ndarray) -> None:
         """Add rows, shape (n_rows, n_monitored), and their differences, shape (n_rows,)."""
         for name, (column, profile) in self._profiles.items():
-            values, sums = monitored[:, column], self._sums[name]
-            positions = np.searchsorted(profile.edges, values, side="left")
-            positions[np.isnan(values)] = sums.shape[1] - 1
-            for number, weights in enumerate((None, difference)):
-                sums[number] += np.bincount(positions, weights, sums.shape[1])[: sums.shape[1]]
+            values = monitored[:, column]
+            self._sums[name] += [profile.count(values), profile.sums(values, difference)]
 
     def places(self) -> list[Place]:
         """Of each input the bin with the largest difference, the largest first."""

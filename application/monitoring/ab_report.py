@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,6 @@ from domain.errors import PredictionLogError
 from domain.evaluation.sequential import Difference, compare_means
 
 _MOST_ROWS = 10_000_000
-
-
-class OutcomeLog(PredictionStatistics, BulkLabelStore, Protocol):
-    """What a comparison reads."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ def choose_pair(made: list[VersionTraffic], old: str | None, new: str | None, un
         until: end of the period.
 
     Raises:
-        PredictionLogError: there are no two versions, or they did not serve at the same time.
+        PredictionLogError: fewer than two versions made predictions, or not at the same time.
     """
     known = {each.version: each for each in made if each.version}
     for version in filter(None, (old, new)):

@@ -76,7 +76,7 @@ class DriftWatch:
                 reference: {name: p_value(value) for name, value in found.items()}
                 for reference, found in logs.items()
             },
-            {reference: alarms(found, LEVEL / len(logs)) for reference, found in logs.items()},
+            _alarms(logs),
         )
 
 
@@ -115,6 +115,9 @@ def drifting_variables(
     evidence: DriftEvidence | None = None
     while more or evidence is None:
         evidence, more = updated_evidence(log, watched, len(spec.monitored_names))
-    logs = evidence.logs()
-    found = {reference: alarms(each, LEVEL / len(logs)) for reference, each in logs.items()}
-    return found, evidence.rows
+    return _alarms(evidence.logs()), evidence.rows
+
+
+def _alarms(logs: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
+    """The variables that drift, by what they are compared with, which share the level."""
+    return {reference: alarms(found, LEVEL / len(logs)) for reference, found in logs.items()}

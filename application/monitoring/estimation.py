@@ -40,12 +40,12 @@ class QualityEstimator:
         self, since: float, until: float | None = None, rows: int = ROWS
     ) -> dict[str, Estimate]:
         """Estimates of a period by the name of the measure: accuracy, and of two classes also the
-        area under the ROC curve. Of other models, why there is none."""
+        area under the ROC curve. Of other models, why the chosen measure cannot be estimated."""
         spec = self._measure.spec
         return self._of(estimable(spec) or [self._measure], since, until, rows)
 
     def estimate(self, since: float, until: float | None = None, rows: int = ROWS) -> Estimate:
-        """Estimate of the chosen measure for a period, or why there is none."""
+        """Estimate of the chosen measure for a period, or why it cannot be estimated."""
         return self._of([self._measure], since, until, rows)[self._measure.name]
 
     def update(self, metrics: QualityMetrics) -> None:

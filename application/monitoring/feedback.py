@@ -375,6 +375,12 @@ def live_quality(
     return ClassificationReport(confusion)
 
 
+def has_unknown_classes(spec: ModelSpec, labelled: np.ndarray) -> bool:
+    """Whether labelled rows, as `PredictionStatistics.labelled` returns them, have a class that a
+    contract lacks."""
+    return bool(spec.classes) and labelled[:, :2].max(initial=0) >= len(spec.classes)
+
+
 def live_score(
     log: PredictionStatistics, measure: Measure, since: float, version: str | None = None
 ) -> float | None:
@@ -385,8 +391,8 @@ def live_score(
     predicted class, a measure of probabilities needs a binary classifier. None also if some labels
     are of a version with more classes.
     """
-    labelled, classes = log.labelled(since, _SCORED_ROWS, None, version), measure.spec.classes
-    if classes and labelled[:, :2].max(initial=0) >= len(classes):
+    labelled = log.labelled(since, _SCORED_ROWS, None, version)
+    if has_unknown_classes(measure.spec, labelled):
         return None
     rows = scorable(measure, labelled)
     score = measure.score(*rows) if rows else np.nan

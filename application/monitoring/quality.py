@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from application.monitoring.feedback import scorable
+from application.monitoring.feedback import has_unknown_classes, scorable
 from application.ports.prediction_log import PredictionStatistics, VersionTraffic
 from domain.evaluation.intervals import score_interval
 from domain.evaluation.measures import Measure
@@ -17,8 +17,9 @@ LEVEL = 0.01  # of the tests of all differences of a version together
 _COMPARED_ROWS = 1_000_000
 _SCORED_ROWS = 100_000
 _RECENT_ROWS, _RECENT_RESAMPLES = 2_000, 200
-_UNKNOWN_CLASSES = "its classes are unknown: the package of the version is gone"
 _FEWEST_EXPECTED = 5  # rows of a class, for a normal approximation of their number
+_NONE = np.empty((0, 3))
+_Period = tuple[float, float | None, str | None]  # since, until, version
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class VersionQuality:
         labelled: how many of them have a label.
         scored: how many of those the score is of, the latest ones.
         score, interval: by the model's measure, with its 95 % interval; None without a score.
-        reason: why there is no score; empty if there is one.
+        reason: why the score is missing; empty if it is not.
         differences: certain ones, the most certain first.
     """
 
@@ -81,15 +82,12 @@ def quality_of(
         measure: with the contract of this version.
         traffic: of the version in this period.
     """
-    found = _unscored(traffic)
+    period = (since, until, traffic.version)
+    found, labelled = _readable(log, measure, traffic, period, _COMPARED_ROWS)
     if found.reason:
         return found
-    labelled = log.labelled(since, _COMPARED_ROWS, until, traffic.version, by_prediction=True)
-    if _has_unknown_classes(measure, labelled):
-        return replace(found, reason=_UNKNOWN_CLASSES)
     scored = _scored(found, measure, labelled[:_SCORED_ROWS])
-    differences = _differences(log, measure, labelled, (since, until, traffic.version))
-    return replace(scored, differences=differences)
+    return replace(scored, differences=_differences(log, measure, labelled, period))
 
 
 def recent_quality_of(
@@ -97,34 +95,38 @@ def recent_quality_of(
 ) -> VersionQuality:
     """As `quality_of`, but in milliseconds: the score is that of the latest 2,000 predictions that
     have a label, and differences are not computed."""
-    found = _unscored(traffic)
-    if found.reason:
-        return found
-    labelled = log.labelled(since, _RECENT_ROWS, None, traffic.version, by_prediction=True)
-    if _has_unknown_classes(measure, labelled):
-        return replace(found, reason=_UNKNOWN_CLASSES)
-    return _scored(found, measure, labelled, _RECENT_RESAMPLES)
+    period = (since, None, traffic.version)
+    found, labelled = _readable(log, measure, traffic, period, _RECENT_ROWS)
+    return found if found.reason else _scored(found, measure, labelled, _RECENT_RESAMPLES)
 
 
-def _unscored(traffic: VersionTraffic) -> VersionQuality:
-    """The numbers of predictions and labels, with the reason if these cannot have a score."""
-    reason = ""
+def _readable(
+    log: PredictionStatistics,
+    measure: Measure,
+    traffic: VersionTraffic,
+    period: _Period,
+    rows: int,
+) -> tuple[VersionQuality, np.ndarray]:
+    """The numbers of predictions and labels, with the reason if these cannot have a score; and the
+    latest labelled rows if they can."""
+    found = VersionQuality(traffic.version, traffic.predictions, traffic.labelled)
     if traffic.version is None:
-        reason = "these predictions were logged without a version"
-    elif traffic.labelled < FEWEST_LABELS:
+        return replace(found, reason="these predictions were logged without a version"), _NONE
+    if traffic.labelled < FEWEST_LABELS:
         reason = f"too few to say: {traffic.labelled} labels, {FEWEST_LABELS} are needed"
-    return VersionQuality(traffic.version, traffic.predictions, traffic.labelled, reason=reason)
-
-
-def _has_unknown_classes(measure: Measure, labelled: np.ndarray) -> bool:
-    classes = len(measure.spec.classes)
-    return bool(classes) and labelled[:, :2].max(initial=0) >= classes
+        return replace(found, reason=reason), _NONE
+    since, until, version = period
+    labelled = log.labelled(since, rows, until, version, by_prediction=True)
+    if has_unknown_classes(measure.spec, labelled):
+        reason = "its classes are unknown: the package of the version is gone"
+        return replace(found, reason=reason), _NONE
+    return found, labelled
 
 
 def _scored(
     found: VersionQuality, measure: Measure, labelled: np.ndarray, *resamples: int
 ) -> VersionQuality:
-    """With the score of labelled rows and its interval, or the reason why there is none."""
+    """With the score of labelled rows and its interval, or the reason why it is missing."""
     rows = scorable(measure, labelled)
     score = measure.score(*rows) if rows else np.nan
     if rows is None or np.isnan(score):
@@ -138,7 +140,7 @@ def _differences(
     log: PredictionStatistics,
     measure: Measure,
     labelled: np.ndarray,
-    period: tuple[float, float | None, str | None],
+    period: _Period,
 ) -> tuple[Difference, ...]:
     """Certain differences between the labelled predictions and the others.
 

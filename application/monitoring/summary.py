@@ -61,7 +61,7 @@ def summarise(
 
 
 def _of_version(measure: Measure, found: VersionQuality) -> dict[str, Any]:
-    """What one version predicted, and its score, or the reason why there is none."""
+    """What one version predicted, and its score, or the reason why it is missing."""
     score: dict[str, Any] = {"reason": found.reason}
     if found.score is not None:
         score = {

@@ -49,7 +49,6 @@ class Observation:
 
     Attributes:
         version: of its package.
-        champion: version of the champion's package.
         drifting: the variables with a drift alarm, by what they are compared with.
         rows: number of predictions on which the drift is based.
         quality: measured on labels; None without a prediction in the period.
@@ -61,7 +60,6 @@ class Observation:
     """
 
     version: str
-    champion: str
     drifting: Mapping[str, Sequence[str]]
     rows: int
     quality: VersionQuality | None
@@ -159,9 +157,7 @@ class Watch:
         self._known, state = text, _read(text)
         if state.retraining is not None:
             if state.host != self._host and self._clock() - state.retraining < _LONGEST:
-                self._progress(
-                    "retrain", f"{state.host} has retrained since {state.retraining:.0f}"
-                )
+                self._progress("retrain", f"{state.host} is retraining: nothing is checked")
                 return
             self._end(state, Outcome("failed", "the previous retraining was interrupted"))
         observed = observe()
@@ -221,7 +217,7 @@ class Watch:
         return found
 
     def _due(self, observed: Observation, firing: Mapping[str, str]) -> str:
-        """Why to retrain; empty if there is no reason."""
+        """The reasons to retrain, as one text; empty without any."""
         policy = self._place.policy
         reasons = [firing[name] for name in (DRIFT, QUALITY, ESTIMATE) if name in firing]
         if policy.new_labels is not None and observed.new_labels >= policy.new_labels:

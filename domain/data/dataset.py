@@ -104,7 +104,7 @@ class Dataset:
             labelled: with the same inputs and the same target.
 
         Raises:
-            DataError: a column that is no input has numbers here and other values there.
+            DataError: a column that is not an input has numbers here and other values there.
         """
         others = None
         if self.others is not None and labelled.others is not None:

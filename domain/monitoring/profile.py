@@ -54,10 +54,17 @@ class Profile:
 
     def count(self, values: np.ndarray) -> np.ndarray:
         """How many of `values` fall into each bin, int64 array of the shape of `shares`."""
-        known = values[~np.isnan(values)]
-        positions = np.searchsorted(self.edges, known, side="left")
-        counts = np.bincount(positions, minlength=len(self.edges) + 1)
-        return np.append(counts, len(values) - len(known)) if self.with_missing else counts
+        return self.sums(values)
+
+    def sums(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """The sums of the weights of the `values` in each bin, of the shape of `shares`.
+
+        Args:
+            weights: of shape (n_rows,), as `values`; None to count.
+        """
+        is_known, bins = ~np.isnan(values), len(self.edges) + 1
+        positions = np.where(is_known, np.searchsorted(self.edges, values, side="left"), bins)
+        return np.bincount(positions, weights, bins + 1)[: bins + self.with_missing]
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data, for ``profile.json``."""

@@ -94,7 +94,7 @@ def _rows_of_log(
     """The labelled rows of the log; what is left out is shown.
 
     Raises:
-        DataError: there is none, and no source that may have new data.
+        DataError: the log has no labelled row, and the configuration no source of new data.
     """
     from application.retraining.log_rows import labelled_rows
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from application.monitoring.drift_watch import drifting_variables
@@ -38,7 +38,7 @@ from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.deployment.release import Release
 from infrastructure.monitoring.notifiers import open_notifiers
 from infrastructure.registry.ledger import open_ledger
-from infrastructure.registry.mlflow_registry import CHAMPION, PREVIOUS
+from infrastructure.registry.mlflow_registry import CHAMPION, PREVIOUS, MlflowRegistry
 from infrastructure.storage.watch_log import WatchLog
 from shared.console import show_line, show_step
 from shared.files import locked
@@ -124,15 +124,25 @@ class _Watched:
         """Registered name of the model."""
         return self.config.model_name
 
+    @property
+    def options(self) -> str:
+        """Of make commands about it."""
+        return f"MODEL={self.model} ENV={self.environment}"
+
+    @cached_property
+    def registry(self) -> MlflowRegistry:
+        """Where its versions are."""
+        return open_registry(self.settings)
+
     def place(self) -> Place:
         """What the policy is about.
 
         Raises:
             ConfigError: the policy retrains, but the log does not have what the model learns from.
-        RegistryError: there is no champion.
+            RegistryError: the model has no champion.
         """
-        rules, registry = self.config.validation, open_registry(self.settings)
-        spec = registry.open_package(registry.find(self.name, CHAMPION)).spec
+        rules = self.config.validation
+        spec = self.registry.open_package(self.registry.find(self.name, CHAMPION)).spec
         if self.config.watch.retrain != "report":
             try:
                 check_usable(spec, self.config.data.split)
@@ -141,7 +151,7 @@ class _Watched:
         return Place(
             self.name,
             self.environment,
-            f"MODEL={self.model} ENV={self.environment}",
+            self.options,
             self.config.watch,
             rules.measure_of(spec),
             rules.threshold,
@@ -151,7 +161,7 @@ class _Watched:
     def observe(self, log: WatchLog) -> Observation | None:
         """What the log shows of the version that is deployed, or that made the latest predictions
         where none is deployed on this machine."""
-        name, registry = self.name, open_registry(self.settings)
+        name, registry = self.name, self.registry
         champion = registry.find(name, CHAMPION)
         release, now = self._release(), time.time()
         made = [each for each in log.versions(0.0) if each.version]
@@ -174,7 +184,6 @@ class _Watched:
         trained = champion.created.timestamp()
         return Observation(
             version,
-            champion.package_version,
             drifting,
             rows,
             quality_of(log, measure, traffic[0], since) if traffic else None,
@@ -188,23 +197,22 @@ class _Watched:
         self, newest: ModelVersion, champion: ModelVersion, release: Release | None
     ) -> str:
         """Which version waits for its promotion or deployment; empty if none does."""
-        options = f"MODEL={self.model} ENV={self.environment}"
         is_newer = int(newest.number) > int(champion.number) and PREVIOUS not in newest.aliases
         if is_newer and newest.verdict == "accepted":
             return (
                 f"version {newest.number}, {newest.package_version}, was accepted and waits for "
-                f"approval: make promote deploy {options}"
+                f"approval: make promote deploy {self.options}"
             )
         if release and release.version != champion.package_version:
             return (
                 f"version {champion.number}, {champion.package_version}, is the champion, but "
-                f"{self.environment} serves {release.version}: make deploy {options}"
+                f"{self.environment} serves {release.version}: make deploy {self.options}"
             )
         return ""
 
     def retrain(self) -> Outcome:
         """Run make retrain, and make deploy if that is the policy."""
-        name, registry = self.name, open_registry(self.settings)
+        name, registry = self.name, self.registry
         before = registry.find(name, CHAMPION).number
         known = {version.number for version in registry.versions(name)}
         code, lines = self._make("retrain")
@@ -222,7 +230,7 @@ class _Watched:
     def _deployed(self, title: str) -> Outcome:
         """Deploy the new champion, if the policy says so and the model is deployed here."""
         release = self._release()
-        command = f"make deploy MODEL={self.model} ENV={self.environment}"
+        command = f"make deploy {self.options}"
         if self.config.watch.retrain != "deploy":
             return Outcome("promoted", f"{title}, is the champion; {command} deploys it")
         if release is None:
@@ -247,7 +255,7 @@ class _Watched:
 
     def _make(self, target: str, *variables: str) -> tuple[int, list[str]]:
         """Run a target and show its output; returns its exit code and its last lines."""
-        command = ("make", target, f"MODEL={self.model}", f"ENV={self.environment}", *variables)
+        command = ("make", target, *self.options.split(), *variables)
         environment = {k: v for k, v in os.environ.items() if k not in _OF_MAKE}
         last: deque[str] = deque(maxlen=_LAST_LINES)
         with subprocess.Popen(

@@ -622,7 +622,7 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
     def drift_state(self) -> tuple[int, str | None]:
         """The number of the last batch that was evaluated, and the state after it; 0 and None at
         first."""
-        query = sa.select(DRIFT.c.batch, DRIFT.c.state).where(*self._drift_key())
+        query = sa.select(DRIFT.c.batch, DRIFT.c.state).where(*self._key(DRIFT))
         with self._engine.connect() as connection:
             found = connection.execute(query).first()
         return (found.batch, found.state) if found else (0, None)
@@ -649,32 +649,37 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
     def save_drift_state(self, previous: int, number: int, state: str) -> bool:
         """Keep the state after a batch, unless another process has meanwhile evaluated batches
         after `previous`; returns whether it was kept."""
-        after = {"batch": number, "state": state}
-        update = DRIFT.update().where(*self._drift_key(), DRIFT.c.batch == previous).values(after)
+        return self._replace(DRIFT.c.batch, previous, {"batch": number, "state": state})
+
+    def retraining_failed(self) -> bool:
+        """Whether the last retraining by `make watch` failed or was refused."""
+        query = sa.select(WATCH.c.retraining_failed).where(*self._key(WATCH))
+        with self._engine.connect() as connection:
+            return bool(connection.execute(query).scalar())
+
+    def _names(self, table: sa.Table) -> dict[str, str]:
+        """The key of this service's row in a table of states."""
+        names = {"model": self._model, **self._service}
+        return {key.name: names[key.name] or "" for key in table.primary_key}
+
+    def _key(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        return [table.c[name] == text for name, text in self._names(table).items()]
+
+    def _replace(self, column: sa.Column[Any], previous: Any, after: Mapping[str, Any]) -> bool:
+        """Replace this service's row in a table of states, or add it, unless another process has
+        meanwhile changed a column's value from the previous one; returns whether it was replaced.
+        """
+        table = column.table
+        update = table.update().where(*self._key(table), column == previous).values(after)
         with self._engine.begin() as connection:
             if connection.execute(update).rowcount:
                 return True
         try:
             with self._engine.begin() as connection:
-                connection.execute(DRIFT.insert().values(**self._drift_names(), **after))
+                connection.execute(table.insert().values(**self._names(table), **after))
         except sa.exc.IntegrityError:  # another process was faster
             return False
         return True
-
-    def retraining_failed(self) -> bool:
-        """Whether the last retraining by `make watch` failed or was refused."""
-        query = sa.select(WATCH.c.retraining_failed).where(
-            WATCH.c.model == self._model,
-            WATCH.c.environment == (self._service["environment"] or ""),
-        )
-        with self._engine.connect() as connection:
-            return bool(connection.execute(query).scalar())
-
-    def _drift_names(self) -> dict[str, str]:
-        return {"model": self._model} | {name: text or "" for name, text in self._service.items()}
-
-    def _drift_key(self) -> list[sa.ColumnElement[bool]]:
-        return [DRIFT.c[name] == text for name, text in self._drift_names().items()]
 
     def close(self) -> None:
         """Close the connections."""

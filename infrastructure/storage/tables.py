@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,6 +19,35 @@ COUNTS = "<u4"  # type of the counts per class
 # Tables of older layouts have other names; they are kept, but not read.
 METADATA = sa.MetaData()
 
+
+def _sums() -> list[sa.Column[Any]]:
+    """Columns with what `Totals` has of some predictions."""
+    return [
+        sa.Column("total_latency", sa.Double, nullable=False),
+        sa.Column("total_predicted", sa.Double, nullable=False),
+        sa.Column("smallest", sa.Double, nullable=False),
+        sa.Column("largest", sa.Double, nullable=False),
+        sa.Column("total_confidence", sa.Double),
+        sa.Column("by_class", sa.LargeBinary),
+    ]
+
+
+def _span() -> list[sa.Column[Any]]:
+    """Columns of the key of totals: a minute, an hour or a day of a version."""
+    return [
+        sa.Column("model", sa.String(_NAME), primary_key=True),
+        sa.Column("seconds", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("version", sa.String(_NAME), primary_key=True),  # empty if unknown
+    ]
+
+
+def _index_missing(name: str, flag: sa.Column[Any], *keys: sa.Column[Any]) -> None:
+    """Index the few rows in which a flag is missing."""
+    missing = flag.is_(None)
+    sa.Index(name, *keys, sqlite_where=missing, postgresql_where=missing)
+
+
 # A batch is one row of the table: one row with a thousand numbers is far faster to write than a
 # thousand rows. A request is found by its ID between line breaks, and a row by its position.
 BATCHES = sa.Table(
@@ -29,12 +59,7 @@ BATCHES = sa.Table(
     sa.Column("until", sa.Double, nullable=False),
     # totals come before the large columns, so that a summary does not read those
     sa.Column("predictions", sa.Integer, nullable=False),
-    sa.Column("total_latency", sa.Double, nullable=False),
-    sa.Column("total_predicted", sa.Double, nullable=False),
-    sa.Column("smallest", sa.Double, nullable=False),
-    sa.Column("largest", sa.Double, nullable=False),
-    sa.Column("total_confidence", sa.Double),
-    sa.Column("by_class", sa.LargeBinary),
+    *_sums(),
     sa.Column("version", sa.String(_NAME)),  # NULL if unknown, as the environment
     sa.Column("environment", sa.String(_NAME)),
     sa.Column("summed", sa.Boolean),  # whether it is part of `TOTALS`; else NULL
@@ -50,12 +75,7 @@ BATCHES = sa.Table(
     sa.Index("prediction_batches_by_time", "model", "until", "id"),
 )
 NOT_SUMMED = BATCHES.c.summed.is_(None)
-sa.Index(
-    "prediction_batches_not_summed",
-    *(BATCHES.c.model, BATCHES.c.until),
-    sqlite_where=NOT_SUMMED,
-    postgresql_where=NOT_SUMMED,
-)
+_index_missing("prediction_batches_not_summed", BATCHES.c.summed, BATCHES.c.model, BATCHES.c.until)
 LABEL_KEY = ("model", "request_id", "row")  # of a label
 LABELS = sa.Table(
     "labelled_rows",
@@ -74,18 +94,8 @@ LABELS = sa.Table(
     sa.Index("labelled_rows_by_time", "model", "at"),
     sa.Index("labelled_rows_by_prediction", "model", "made", "version"),
 )
-sa.Index(
-    "labelled_rows_not_summed",
-    *(LABELS.c.model, LABELS.c.made),
-    sqlite_where=LABELS.c.summed.is_(None),
-    postgresql_where=LABELS.c.summed.is_(None),
-)
-sa.Index(
-    "labelled_rows_not_counted",
-    *(LABELS.c.model, LABELS.c.at),
-    sqlite_where=LABELS.c.counted.is_(None),
-    postgresql_where=LABELS.c.counted.is_(None),
-)
+_index_missing("labelled_rows_not_summed", LABELS.c.summed, LABELS.c.model, LABELS.c.made)
+_index_missing("labelled_rows_not_counted", LABELS.c.counted, LABELS.c.model, LABELS.c.at)
 LABEL_COLUMNS = tuple(LABELS.c.keys())
 REPLACED = sa.Table(
     "replaced_labels",
@@ -154,20 +164,12 @@ WRITERS = sa.Table(
 TOTALS = sa.Table(
     "prediction_totals",
     METADATA,
-    sa.Column("model", sa.String(_NAME), primary_key=True),
-    sa.Column("seconds", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("version", sa.String(_NAME), primary_key=True),  # empty if unknown
+    *_span(),
     sa.Column("predictions", sa.BigInteger, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("latest", sa.Double, nullable=False),
-    sa.Column("total_latency", sa.Double, nullable=False),
-    sa.Column("total_predicted", sa.Double, nullable=False),
-    sa.Column("smallest", sa.Double, nullable=False),
-    sa.Column("largest", sa.Double, nullable=False),
-    sa.Column("total_confidence", sa.Double),
-    sa.Column("by_class", sa.LargeBinary),
+    *_sums(),
     sqlite_with_rowid=False,
 )
 # How many labels arrived for the predictions that a version made in a minute, an hour, a day. As
@@ -175,7 +177,7 @@ TOTALS = sa.Table(
 LABEL_TOTALS = sa.Table(
     "label_totals",
     METADATA,
-    *(sa.Column(key.name, key.type, primary_key=True, autoincrement=False) for key in TOTALS.c[:4]),
+    *_span(),
     sa.Column("labelled", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -184,7 +186,7 @@ LABEL_TOTALS = sa.Table(
 QUALITY_TOTALS = sa.Table(
     "quality_totals",
     METADATA,
-    *(sa.Column(key.name, key.type, primary_key=True, autoincrement=False) for key in TOTALS.c[:4]),
+    *_span(),
     sa.Column("pair", sa.BigInteger, primary_key=True, autoincrement=False),  # -1: values
     sa.Column("labelled", sa.BigInteger, nullable=False),
     sa.Column("absolute", sa.Double, nullable=False),

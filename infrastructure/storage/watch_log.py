@@ -13,7 +13,7 @@ class WatchLog(BulkLabelLog):
 
     def watch_state(self) -> str | None:
         """The state; None before the first check."""
-        query = sa.select(WATCH.c.state).where(*self._watch_key())
+        query = sa.select(WATCH.c.state).where(*self._key(WATCH))
         with self._engine.connect() as connection:
             found: str | None = connection.execute(query).scalar()
         return found
@@ -21,17 +21,4 @@ class WatchLog(BulkLabelLog):
     def save_watch_state(self, previous: str | None, state: str, retraining_failed: bool) -> bool:
         """Replace the state, unless it is not the previous one any more; returns whether it was."""
         values = {"state": state, "retraining_failed": retraining_failed}
-        update = WATCH.update().where(*self._watch_key(), WATCH.c.state == previous)
-        names = {"model": self._model, "environment": self._service["environment"] or ""}
-        try:
-            with self._engine.begin() as connection:
-                if previous is not None:
-                    return bool(connection.execute(update.values(values)).rowcount)
-                connection.execute(WATCH.insert().values(names | values))
-        except sa.exc.IntegrityError:  # another watch was faster
-            return False
-        return True
-
-    def _watch_key(self) -> list[sa.ColumnElement[bool]]:
-        environment = self._service["environment"] or ""
-        return [WATCH.c.model == self._model, WATCH.c.environment == environment]
+        return self._replace(WATCH.c.state, previous, values)

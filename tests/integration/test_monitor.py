@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import re
 import shutil
@@ -14,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from infrastructure.monitoring.stack.dashboards import DASHBOARDS
 from infrastructure.monitoring.stack.processes import local_commands, running
 from shared.paths import ROOT
 from tests.served import free_port, serve
+from tests.webhook import webhook
 
 PROGRAMS = ("prometheus", "prometheus-alertmanager|alertmanager")
 PATIENCE = 40.0
@@ -40,14 +39,15 @@ RULES_OF_OTHER_MODELS = {"ml_audio_seconds_total"}  # of transcribers
 
 @dataclass
 class Receiver:
-    """A webhook that keeps the alerts it gets.
+    """A webhook that keeps the messages it gets."""
 
-    Attributes:
-        alerts: each with its labels, annotations and status.
-    """
+    url: str
+    messages: list[dict[str, Any]]
 
-    port: int
-    alerts: list[dict[str, Any]] = field(default_factory=list)
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts of all messages, each with its labels, annotations and status."""
+        return [alert for message in self.messages for alert in message["alerts"]]
 
 
 @dataclass(frozen=True)
@@ -85,24 +85,8 @@ def _programs() -> None:
 
 @pytest.fixture(scope="module", name="receiver")
 def _receiver() -> Iterator[Receiver]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        """Keeps what is posted."""
-
-        def do_POST(self) -> None:  # pylint: disable=invalid-name
-            """Keep the alerts of a notification."""
-            body = self.rfile.read(int(self.headers["content-length"]))
-            receiver.alerts += json.loads(body)["alerts"]
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""  # pylint: disable=redefined-builtin
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver = Receiver(server.server_port)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield receiver
-        server.shutdown()
+    with webhook() as (url, messages):
+        yield Receiver(url, messages)
 
 
 @pytest.fixture(scope="module", name="stack")
@@ -117,8 +101,8 @@ def _stack(
         label = {"request_id": _predict(url), "row": 0, "actual_class": "setosa"}
         httpx.post(f"{url}/feedback", json=label).raise_for_status()
         opened.enter_context(_regression(regression))
-        port, webhook = httpx.URL(url).port or 80, f"http://127.0.0.1:{receiver.port}/"
-        addresses = Addresses("test", port, free_port(), free_port(), webhook=webhook)
+        port = httpx.URL(url).port or 80
+        addresses = Addresses("test", port, free_port(), free_port(), webhook=receiver.url)
         write_configuration(folder, addresses)
         _hurry(folder, {"another": regression, "gone": free_port()})
         ports = {"prometheus": addresses.prometheus, "alertmanager": addresses.alertmanager}

@@ -31,7 +31,7 @@ from tests import petals
 from tests.fakes import FakeNotifier, FakeWatchStore
 
 HOUR, DAY = 3600.0, 86400.0
-CALM = Observation("1", "1", {"training": [], "production": []}, 500, None, None, "", 0, HOUR)
+CALM = Observation("1", {"training": [], "production": []}, 500, None, None, "", 0, HOUR)
 DRIFTS = replace(CALM, drifting={"training": ["petal_width"], "production": []}, new_labels=500)
 BAD = VersionQuality("1", 900, 300, 300, 0.7, (0.65, 0.75))
 GOOD = replace(BAD, score=0.9, interval=(0.87, 0.93))
@@ -201,7 +201,7 @@ def test_alerts_are_sent_before_a_retraining_begins() -> None:
     post = Post(AUTOMATIC)
     assert post.check(DRIFTS) == [DRIFT, RETRAINED]
     assert post.sent_before == [[DRIFT]]
-    assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT]
+    assert post.check(replace(CALM, version="2")) == ["-" + DRIFT]
 
 
 def test_a_retraining_waits_for_new_labels_or_a_source() -> None:
@@ -249,7 +249,7 @@ def test_while_a_version_waits_nothing_is_retrained(result: Any) -> None:
     assert post.check(waits) == [WAITING] and post.check(waits) == []
     assert len(post.retrained) == 1
     assert post.notifier.sent[-1].summary == "version 2 waits: make promote deploy"
-    assert post.check(replace(CALM, version="2", champion="2")) == ["-" + DRIFT, "-" + WAITING]
+    assert post.check(replace(CALM, version="2")) == ["-" + DRIFT, "-" + WAITING]
 
 
 def test_another_machine_that_retrains_is_left_alone() -> None:
