@@ -24,6 +24,7 @@ from application.inference.protocols.openapi import Schema, with_keys, with_summ
 from domain.errors import MlopsError, PackageError
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.serving.allocator import share_one_arena
 from infrastructure.serving.outer_middleware import OuterMiddleware, Serves, stop_later
 from infrastructure.serving.page import page_paths, page_routes, verdict_of
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
@@ -67,6 +68,7 @@ class BentoService:
     """
 
     def __init__(self, default_tag: str, **defaults: float) -> None:
+        share_one_arena()  # before threads start
         arguments: Any = bentoml.use_arguments(
             create_model("Arguments", model_tag=(str, default_tag))
         )
