@@ -10,13 +10,13 @@ import numpy as np
 import sqlalchemy as sa
 
 from application.ports.prediction_log import PredictedRow
+from infrastructure.storage.label_writes import IDS_PER_QUERY
 from infrastructure.storage.prediction_log import LONGEST_REQUEST, SqlPredictionLog
 from infrastructure.storage.tables import BATCHES, COLUMN_TYPES, IDS
 from shared.request_id import has_time, time_of
 
 Key = TypeVar("Key")
 _BATCHES_PER_QUERY = 64
-_IDS_PER_QUERY = 500
 
 
 class BulkLabelLog(SqlPredictionLog):
@@ -52,8 +52,8 @@ class BulkLabelLog(SqlPredictionLog):
         rank = sa.func.row_number().over(partition_by=columns.text, order_by=latest)
         places: dict[str, tuple[int, int]] = {}
         with self._engine.connect() as connection:
-            for start in range(0, len(names), _IDS_PER_QUERY):
-                few = columns.text.in_(names[start : start + _IDS_PER_QUERY])
+            for start in range(0, len(names), IDS_PER_QUERY):
+                few = columns.text.in_(names[start : start + IDS_PER_QUERY])
                 query = (
                     sa.select(columns.batch, columns.position, columns.text, rank.label("rank"))
                     .where(columns.model == self._model, few)

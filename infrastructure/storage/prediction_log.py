@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from application.ports.prediction_log import (
     LabelledPrediction,
@@ -28,13 +26,13 @@ from application.ports.prediction_log import (
     VersionTraffic,
 )
 from domain.errors import PredictionLogError, reason_of
+from infrastructure.storage.label_writes import IDS_PER_QUERY, set_labels
 from infrastructure.storage.tables import (
     BATCHES,
     COLUMN_TYPES,
     DRIFT,
     IDS,
     LABEL_COLUMNS,
-    LABEL_KEY,
     LABEL_TOTALS,
     LABELS,
     NOT_SUMMED,
@@ -74,7 +72,6 @@ _FAULTY_VALUES = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.NotSupportedEr
 _POSTGRESQL = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10}
 _TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 _BATCHES_PER_PAGE = 64  # where all are read
-_IDS_PER_QUERY = 500
 _BUSY_SECONDS = 10  # wait this long for other processes that write to an SQLite database
 _VALUE_TOLERANCE = 1e-5  # clients may round predicted values
 
@@ -348,63 +345,10 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                     counted = True if at >= since else None
                     values = (at, predicted, actual, confidence, version, made, summed, counted)
                     labels[key] = (self._model, *key, *values)
-                if not self._set_labels(connection, labels):
+                if not set_labels(connection, self._model, since, labels):
                     return False
             connection.commit()
         return True
-
-    def _set_labels(
-        self, connection: sa.Connection, labels: Mapping[tuple[str, int], tuple[Any, ...]]
-    ) -> bool:
-        """Set labels of different rows, and return whether no other process was faster.
-
-        Args:
-            labels: values of `LABEL_COLUMNS`, by request ID and row.
-        """
-        found = self._labels_on_record(connection, labels)
-        new = [label for key, label in labels.items() if key not in found]
-        changed = [
-            (old, labels[key])
-            for key, old in found.items()
-            if key in labels and old[5] != labels[key][5]
-        ]
-        insert, keep, correct, move = _label_statements(connection.dialect.name)
-        if new and connection.exec_driver_sql(insert, new).rowcount < len(new):
-            return False
-        if changed:
-            kept = [(*old[:4], old[5], label[3]) for old, label in changed]
-            connection.exec_driver_sql(keep, kept)
-            corrected = [(*label[3:7], *label[:3]) for _, label in changed]
-            connection.exec_driver_sql(correct, corrected)
-        # of a later prediction with the same request ID
-        moved = [(old, label) for old, label in changed if old[7:] != label[7:]]
-        if moved:
-            connection.exec_driver_sql(move, [(*label[7:], *label[:3]) for _, label in moved])
-        counts = (connection, self._model, self._summed_since)
-        count_labels(*counts, [*new, *(label for _, label in moved)])
-        count_labels(*counts, [old for old, _ in moved], -1)
-        count_pairs(*counts, [*new, *(label for _, label in changed)])
-        count_pairs(*counts, [old for old, _ in changed], -1)
-        return True
-
-    def _labels_on_record(
-        self, connection: sa.Connection, keys: Iterable[tuple[str, int]]
-    ) -> dict[tuple[str, int], Sequence[Any]]:
-        """The labels on record of the requests of these labels, which stay locked."""
-        columns = LABELS.c
-        query = (
-            sa.select(*(columns[name] for name in LABEL_COLUMNS))
-            .where(columns.model == self._model)
-            .order_by(columns.request_id, columns.row)
-            .with_for_update()
-        )
-        found: dict[tuple[str, int], Sequence[Any]] = {}
-        names = list(dict.fromkeys(name for name, _ in keys))
-        for start in range(0, len(names), _IDS_PER_QUERY):
-            few = columns.request_id.in_(names[start : start + _IDS_PER_QUERY])
-            rows = connection.execute(query.where(few)).all()
-            found.update(((row[1], row[2]), row) for row in rows)
-        return found
 
     def traffic(
         self, since: float, until: float | None = None, version: str | None = None
@@ -586,8 +530,8 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
         labels: dict[tuple[str, int], tuple[float, float]] = {}
         query = sa.select(columns.request_id, columns.row, columns.actual, columns.at)
         with self._engine.connect() as connection:
-            for start in range(0, len(names), _IDS_PER_QUERY):
-                few = columns.request_id.in_(names[start : start + _IDS_PER_QUERY])
+            for start in range(0, len(names), IDS_PER_QUERY):
+                few = columns.request_id.in_(names[start : start + IDS_PER_QUERY])
                 found = connection.execute(query.where(columns.model == self._model, few))
                 labels |= {(name, row): (actual, at) for name, row, actual, at in found}
         return labels
@@ -913,29 +857,6 @@ def _is_new(connection: sa.Connection, writer: str, number: int) -> bool:
     except sa.exc.IntegrityError as error:  # the server still handles it for a killed process
         raise PredictionLogError("the same predictions are being written: retry later") from error
     return True
-
-
-@cache
-def _label_statements(dialect: str) -> tuple[str, str, str, str]:
-    """Statements for the driver, which executes them with many labels three times as fast as
-    SQLAlchemy: they insert new labels, keep previous ones, correct labels, and move them to another
-    prediction."""
-    library: Any = postgresql if dialect == "postgresql" else sqlite
-    style = library.dialect(paramstyle="format" if library is postgresql else "qmark")
-    key = [LABELS.c[name] == sa.bindparam(f"its_{name}") for name in LABEL_KEY]
-    names, kept = LABEL_COLUMNS, [name for name in REPLACED.c.keys() if name != "id"]
-
-    def update(columns: Sequence[str]) -> sa.Update:
-        values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
-        return LABELS.update().where(*key).values(values)
-
-    insert = library.insert(LABELS).on_conflict_do_nothing()
-    return (
-        str(insert.compile(dialect=style, column_keys=names)),
-        str(REPLACED.insert().compile(dialect=style, column_keys=kept)),
-        str(update(names[3:7]).compile(dialect=style)),
-        str(update(names[7:]).compile(dialect=style)),
-    )
 
 
 def _is_temporary(error: Exception) -> bool:

@@ -38,7 +38,7 @@ def row_of(entry: LoggedPrediction) -> PredictedRow:
 def test_every_prediction_is_found_as_if_it_were_the_only_one(
     log: BulkLabelLog, monkeypatch: pytest.MonkeyPatch, per_query: int
 ) -> None:
-    monkeypatch.setattr(bulk_labels, "_IDS_PER_QUERY", per_query)
+    monkeypatch.setattr(bulk_labels, "IDS_PER_QUERY", per_query)
     monkeypatch.setattr(bulk_labels, "_BATCHES_PER_QUERY", per_query)
     rng = np.random.default_rng(0)
     own = [f"{int((NOW - hours * HOUR) * 1000):012x}{new_request_id()[12:]}" for hours in range(3)]
