@@ -95,7 +95,7 @@ ab-report: $(CORE) ## Compare two versions that served side by side in ENV, on l
 retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, and validate; make retrain deploy
 	@mkdir -p $(RECEIPTS); echo "retrain $(MODEL)"
 	@$(MLOPS) retrain --model $(MODEL) --config $(call quoted,$(CONFIG)) --env $(ENV) --receipt $(RECEIPTS)/train.json
-	@$(call remember,train)
+	@cp $(RECEIPTS)/train.json $(RECEIPTS)/retrain.json; $(call remember,train)
 	@$(MAKE) validate
 
 ##@ Registry

@@ -55,7 +55,9 @@ class Observation:
         estimate: estimated without labels, with the same measure; None without a prediction.
         waiting: which newer version waits for its promotion or deployment, and the command; empty
             if none does.
-        new_labels: number of labels since the champion was trained, or since the drift began.
+        new_labels: number of labels since the champion was trained.
+        drift_labels: number of labels of predictions that were made since then, and since the last
+            check without a drift alarm.
         age: seconds since the champion was trained.
     """
 
@@ -66,6 +68,7 @@ class Observation:
     estimate: Estimate | None
     waiting: str
     new_labels: int
+    drift_labels: int
     age: float
 
 
@@ -76,6 +79,7 @@ class WatchState:
     Attributes:
         version: that was deployed at the last check.
         alarms: whether there was a drift alarm, for each of the latest checks.
+        last_calm: when a check last found no drift alarm in all of these.
         since: when each firing alert began.
         pending: alerts that did not reach a channel yet, with the channel.
         retraining, host: when the running retraining began, and on which machine.
@@ -85,6 +89,7 @@ class WatchState:
 
     version: str = ""
     alarms: list[bool] = field(default_factory=list)
+    last_calm: float | None = None
     since: dict[str, float] = field(default_factory=dict)
     pending: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     retraining: float | None = None
@@ -147,11 +152,12 @@ class Watch:
         self._host = host
         self._known: str | None = None
 
-    def check(self, observe: Callable[[], Observation | None]) -> None:
+    def check(self, observe: Callable[[float], Observation | None]) -> None:
         """Check once.
 
         Args:
-            observe: reads the log; None if there is nothing to watch.
+            observe: reads the log; its argument is when a drift that it finds has begun at the
+                earliest. None if there is nothing to watch.
         """
         text = self._store.watch_state()
         self._known, state = text, _read(text)
@@ -160,13 +166,13 @@ class Watch:
                 self._progress("retrain", f"{state.host} is retraining: nothing is checked")
                 return
             self._end(state, Outcome("failed", "the previous retraining was interrupted"))
-        observed = observe()
+        observed = observe(state.last_calm or 0.0)
         if observed:
             firing = self._findings(state, observed)
             for name in (DRIFT, QUALITY, ESTIMATE, WAITING):
                 self._set(state, name, firing.get(name))
             due = "" if WAITING in firing else self._due(observed, firing)
-            obstacle = self._obstacle(observed)
+            obstacle = self._obstacle(observed, DRIFT in firing)
             self._set(state, DUE, due and obstacle and f"{due}. {obstacle.capitalize()}")
             if due and not obstacle and self._is_time(state):
                 state.retraining, state.host = self._clock(), self._host
@@ -182,6 +188,8 @@ class Watch:
             state.version, state.alarms = observed.version, []
         drifts = any(observed.drifting.values())
         state.alarms = [*state.alarms, drifts][-policy.drift_checks :]
+        if not any(state.alarms):
+            state.last_calm = self._clock()
         found: dict[str, str] = {}
         alarms = sum(state.alarms)
         differences = "; ".join(
@@ -226,15 +234,17 @@ class Watch:
             reasons.append(f"the champion was trained {observed.age / _DAY:.0f} days ago")
         return "; ".join(reasons)
 
-    def _obstacle(self, observed: Observation) -> str:
-        """Why this watch does not retrain; empty if it may."""
+    def _obstacle(self, observed: Observation, drifts: bool) -> str:
+        """Why this watch does not retrain; empty if it may. Labels of predictions before a drift
+        teach nothing about it."""
         if self._place.policy.retrain == "report":
             return f"run make retrain {self._place.options}"
-        if observed.new_labels < self._place.policy.fewest_labels and not self._place.has_source:
-            return (
-                f"only {observed.new_labels:,} labels since the champion was trained, "
-                f"{self._place.policy.fewest_labels:,} are needed"
-            )
+        labels, which = observed.new_labels, "since the champion was trained"
+        if drifts:
+            labels, which = observed.drift_labels, "of predictions since the drift began"
+        fewest = self._place.policy.fewest_labels
+        if labels < fewest and not self._place.has_source:
+            return f"only {labels:,} labels {which}, {fewest:,} are needed"
         return ""
 
     def _is_time(self, state: WatchState) -> bool:
@@ -310,6 +320,13 @@ class Watch:
                 "prediction log: run only one of them"
             )
         self._known = text
+
+
+def drift_began(store: WatchStore) -> float | None:
+    """When the drift that a watch reports has begun at the earliest, in seconds since the epoch;
+    None if it reports none, or does not know."""
+    state = _read(store.watch_state())
+    return state.last_calm if DRIFT in state.since else None
 
 
 def _read(text: str | None) -> WatchState:

@@ -117,6 +117,8 @@ class DataConfig(_Strict):
         source: where the data are, unless `load` reads local files by itself.
         labelled: a table of further labelled rows, with the columns of the contract, as `make
             retrain` writes it from the prediction log.
+        reference_rows: how many of its last rows drift is measured against, as far as they are
+            training rows; 200 to 1,000 are, 1,000 by default.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -126,6 +128,7 @@ class DataConfig(_Strict):
     split: SplitConfig | None = None
     source: SourceConfig | None = None
     labelled: str | None = None
+    reference_rows: int | None = Field(None, ge=0)
 
     @property
     def share_and_seed(self) -> tuple[float, int]:

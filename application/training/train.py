@@ -260,7 +260,8 @@ def train(
         }
         digest = digest_of(predictions, fitted.dataset.row_hashes)
         origin = {**provenance, "predictions": digest}
-        draft.write_json("profile.json", _profiles(fitted, predictions))
+        profiles = _profiles(fitted, predictions, config.data.reference_rows)
+        draft.write_json("profile.json", profiles)
         on_progress("importance", "of each input on the hold-out")
         known = {**metrics, **_facts_for_monitoring(fitted, config, served, predictions)}
         _write_package(draft, fitted, config, served, known, origin, snapshots)
@@ -437,7 +438,9 @@ def _predictions_of(served: Model, fitted: Fitted) -> np.ndarray:
     return predictions
 
 
-def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
+def _profiles(
+    fitted: Fitted, predictions: np.ndarray, reference_rows: int | None
+) -> dict[str, Any]:
     """Profiles of the training rows and of the served model's predictions for them.
 
     After a retraining, of the latest training rows from the prediction log: what differed before
@@ -445,11 +448,15 @@ def _profiles(fitted: Fitted, predictions: np.ndarray) -> dict[str, Any]:
 
     Args:
         predictions: for all rows, shape (n_rows, n_outputs).
+        reference_rows: of the configuration.
     """
     spec, rows, keys = fitted.spec, fitted.rows[fitted.learned], fitted.training.keys
     known, logged = np.flatnonzero(fitted.learned), fitted.dataset.from_log
     if logged is not None and logged[known].sum() >= _FEWEST_LOGGED:
         known = known[logged[known]][-_MOST_LOGGED:]  # drift is a change from now on
+        if reference_rows is not None:
+            since_drift = int((known >= len(logged) - reference_rows).sum())
+            known = known[-max(since_drift, _FEWEST_LOGGED) :]
     profiles = {
         PREDICTION: profile_outputs(spec, predictions[known]),
         # an input of this name takes precedence

@@ -385,7 +385,8 @@ def _validation_of(
 
 def _holdout_of(package: Package) -> str:
     """Identifies the rule that chooses the hold-out rows: it is the same after rows were added."""
-    split = recorded_config(package).data.model_dump(mode="json", exclude={"labelled"})
+    other = {"labelled", "reference_rows"}
+    split = recorded_config(package).data.model_dump(mode="json", exclude=other)
     return sha256(json.dumps(split, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -68,7 +68,7 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
     champion = registry.open_package(registry.find(config.model_name, CHAMPION))
     spec = champion.spec
     check_usable(spec, config.data.split)
-    rows = _rows_of_log(args.env, config, registry, settings)
+    rows, since_drift = _rows_of_log(args.env, config, registry, settings)
     snapshots = open_snapshots(settings)
     _, trained_on = recorded_source(champion.read_json("provenance.json"), snapshots)
     tables = [read_rows(config.data.labelled, spec)] if config.data.labelled else []
@@ -84,26 +84,34 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
     show_step("labelled", f"{len(rows):,} rows of the log{more}")
     if snapshot is None:
         return config
-    data = config.data.model_copy(update={"labelled": path_in_clone(snapshot)})
+    update = {"labelled": path_in_clone(snapshot)}
+    update |= {} if since_drift is None else {"reference_rows": since_drift}
+    data = config.data.model_copy(update=update)
     return config.model_copy(update={"data": data})
 
 
 def _rows_of_log(
     environment: str, config: TrainingConfig, registry: MlflowRegistry, settings: Settings
-) -> pd.DataFrame:
-    """The labelled rows of the log; what is left out is shown.
+) -> tuple[pd.DataFrame, int | None]:
+    """The labelled rows of the log, and how many of them, the last ones, were predicted since the
+    drift began that make watch reports; None without. What is left out is shown.
 
     Raises:
         DataError: the log has no labelled row, and the configuration no source of new data.
     """
     from application.retraining.log_rows import labelled_rows
+    from application.retraining.watch import drift_began
 
     name, split = config.model_name, config.data.split
     with open_log(settings, name, environment) as log:
         made = [each.version for each in log.versions(0.0) if each.version]
         contracts = contracts_of(registry, name, made)
-        period = (0.0, time.time())
-        rows, left_out = labelled_rows(log, contracts, *period, split.time if split else None)
+        now, began = time.time(), drift_began(log)
+        rows, left_out = labelled_rows(log, contracts, 0.0, now, split.time if split else None)
+        since_drift = None
+        if began is not None:
+            since_drift = len(labelled_rows(log, contracts, began, now)[0])
+            show_step("drift", f"{since_drift:,} labelled rows were predicted since it began")
     for version, number in left_out.items():
         show_step(
             "WARNING",
@@ -115,7 +123,7 @@ def _rows_of_log(
             f"no prediction of {name} in {environment} has a label: label some with make feedback, "
             "or choose another ENV"
         )
-    return rows
+    return rows, since_drift
 
 
 def _keep(frame: pd.DataFrame, snapshots: SnapshotStore) -> Path:

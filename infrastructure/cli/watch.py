@@ -10,6 +10,7 @@ Example: make watch MODEL=iris ENV=production
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -158,9 +159,13 @@ class _Watched:
             self.config.data.source is not None,
         )
 
-    def observe(self, log: WatchLog) -> Observation | None:
+    def observe(self, log: WatchLog, drift_since: float) -> Observation | None:
         """What the log shows of the version that is deployed, or that made the latest predictions
-        where none is deployed on this machine."""
+        where none is deployed on this machine.
+
+        Args:
+            drift_since: when a drift has begun at the earliest.
+        """
         name, registry = self.name, self.registry
         champion = registry.find(name, CHAMPION)
         release, now = self._release(), time.time()
@@ -190,6 +195,7 @@ class _Watched:
             estimator.estimate(since) if traffic else None,
             self._waiting(registry.versions(name)[0], champion, release),
             _labels_since(log, trained, bool(package.spec.classes)),
+            sum(each.labelled for each in log.versions(max(trained, drift_since))),
             now - trained,
         )
 
@@ -213,21 +219,23 @@ class _Watched:
     def retrain(self) -> Outcome:
         """Run make retrain, and make deploy if that is the policy."""
         name, registry = self.name, self.registry
-        before = registry.find(name, CHAMPION).number
-        known = {version.number for version in registry.versions(name)}
+        receipt = self.settings.receipts_dir / self.model / "retrain.json"
+        receipt.unlink(missing_ok=True)
         code, lines = self._make("retrain")
-        new = next((v for v in registry.versions(name) if v.number not in known), None)
+        # others may have registered versions meanwhile, and replaced train.json
+        trained = json.loads(receipt.read_bytes())["version"] if receipt.exists() else None
+        new = registry.find(name, trained) if trained else None
         if new is None or not new.verdict:
             return Outcome("failed", f"make retrain ended with code {code}: {' / '.join(lines)}")
         title = f"version {new.number}, {new.package_version}"
         if new.verdict != "accepted":
             gates = _refused_by(self.settings, new)
             return Outcome("refused", f"{title}, was refused by {gates}; nothing changed")
-        if registry.find(name, CHAMPION).number == before:
+        if registry.find(name, CHAMPION).number != new.number:
             return Outcome("accepted", f"{title}, waits for approval")
-        return self._deployed(title)
+        return self._deployed(new, title)
 
-    def _deployed(self, title: str) -> Outcome:
+    def _deployed(self, new: ModelVersion, title: str) -> Outcome:
         """Deploy the new champion, if the policy says so and the model is deployed here."""
         release = self._release()
         command = f"make deploy {self.options}"
@@ -239,7 +247,8 @@ class _Watched:
                 f"{title}, is the champion; nothing was deployed: {self.environment} does not "
                 f"serve {self.name} on this machine",
             )
-        code, lines = self._make("deploy", f"WORKERS={release.workers}")
+        which = (f"VERSION={new.number}", f"WORKERS={release.workers}")
+        code, lines = self._make("promote", "deploy", *which)  # and not what train.json has by now
         if code:
             return Outcome("failed", f"{title}, is the champion; {command}: {' / '.join(lines)}")
         return Outcome("deployed", f"{title}, is the champion and serves in {self.environment}")
@@ -253,10 +262,12 @@ class _Watched:
                 return release
         return None
 
-    def _make(self, target: str, *variables: str) -> tuple[int, list[str]]:
-        """Run a target and show its output; returns its exit code and its last lines."""
-        command = ("make", target, *self.options.split(), *variables)
+    def _make(self, *goals: str) -> tuple[int, list[str]]:
+        """Run targets, with variables, and show their output; returns the exit code and the last
+        lines."""
+        command = ("make", *goals, *self.options.split())
         environment = {k: v for k, v in os.environ.items() if k not in _OF_MAKE}
+        environment["RECEIPTS_DIR"] = str(self.settings.receipts_dir)
         last: deque[str] = deque(maxlen=_LAST_LINES)
         with subprocess.Popen(
             [*command, f"CONFIG={self.path}"],

@@ -99,7 +99,7 @@ def test_the_package_has_the_documented_files(home: Home) -> None:
     assert {key: recorded[key] for key in ("model", "version")} == {
         key: written[key] for key in ("model", "version")
     }
-    none = dict.fromkeys(("split", "source", "labelled"))
+    none = dict.fromkeys(("split", "source", "labelled", "reference_rows"))
     assert recorded["data"] == written["data"] | none
     measured = package.read_json("metrics.json")
     assert 0 <= measured["parity_largest_difference"] < 1e-5

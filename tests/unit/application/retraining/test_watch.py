@@ -22,6 +22,7 @@ from application.retraining.watch import (
     Outcome,
     Place,
     Watch,
+    drift_began,
 )
 from application.training.config import WatchConfig
 from domain.errors import PredictionLogError, StateError
@@ -31,8 +32,13 @@ from tests import petals
 from tests.fakes import FakeNotifier, FakeWatchStore
 
 HOUR, DAY = 3600.0, 86400.0
-CALM = Observation("1", {"training": [], "production": []}, 500, None, None, "", 0, HOUR)
-DRIFTS = replace(CALM, drifting={"training": ["petal_width"], "production": []}, new_labels=500)
+CALM = Observation("1", {"training": [], "production": []}, 500, None, None, "", 0, 0, HOUR)
+DRIFTS = replace(
+    CALM,
+    drifting={"training": ["petal_width"], "production": []},
+    new_labels=500,
+    drift_labels=500,
+)
 BAD = VersionQuality("1", 900, 300, 300, 0.7, (0.65, 0.75))
 GOOD = replace(BAD, score=0.9, interval=(0.87, 0.93))
 AUTOMATIC = WatchConfig(drift_alarms=1, drift_checks=1, retrain="deploy", hours_between=24)
@@ -51,6 +57,7 @@ class Post:
         shown: lines of progress.
         seen: how many of the alerts a check has returned.
         host: on which it runs.
+        drift_since: when a drift has begun at the earliest, of each check.
     """
 
     policy: WatchConfig = WatchConfig()
@@ -65,6 +72,7 @@ class Post:
     shown: list[str] = field(default_factory=list)
     seen: int = 0
     host: str = ""
+    drift_since: list[float] = field(default_factory=list)
 
     def check(self, observed: Observation | Exception | None = CALM) -> list[str]:
         """Check once, an hour later; returns what was sent.
@@ -88,7 +96,8 @@ class Post:
             self.host,
         )
 
-        def observe() -> Observation | None:
+        def observe(drift_since: float) -> Observation | None:
+            self.drift_since.append(drift_since)
             if isinstance(observed, Exception):
                 raise observed
             return observed
@@ -206,13 +215,41 @@ def test_alerts_are_sent_before_a_retraining_begins() -> None:
 
 def test_a_retraining_waits_for_new_labels_or_a_source() -> None:
     post = Post(AUTOMATIC)
-    assert post.check(replace(DRIFTS, new_labels=99)) == [DRIFT, DUE]
+    few = replace(CALM, quality=BAD, new_labels=99, drift_labels=500)
+    assert post.check(few) == [QUALITY, DUE]
     assert not post.retrained
     assert any(
         "Only 99 labels since the champion was trained, 100 are needed" in s for s in post.shown
     )
     post.has_source = True
-    assert post.check(replace(DRIFTS, new_labels=99)) == ["-" + DUE, RETRAINED]
+    assert post.check(few) == ["-" + DUE, RETRAINED]
+
+
+def test_labels_of_predictions_before_a_drift_do_not_count() -> None:
+    post = Post(AUTOMATIC)
+    assert post.check(replace(DRIFTS, drift_labels=99)) == [DRIFT, DUE]
+    expected = "Only 99 labels of predictions since the drift began, 100 are needed"
+    assert not post.retrained and any(expected in line for line in post.shown)
+    assert post.check(DRIFTS) == ["-" + DUE, RETRAINED]
+
+
+def test_a_drift_begins_after_the_last_check_without_any_alarm() -> None:
+    post = Post(WatchConfig(drift_alarms=2, drift_checks=3))
+    post.check()
+    calm = post.now
+    assert drift_began(post.store) is None
+    assert [post.check(DRIFTS), post.check(), post.check(DRIFTS)] == [[], [], [DRIFT, DUE]]
+    assert post.drift_since == [0.0, calm, calm, calm]
+    assert drift_began(post.store) == calm
+    for _ in range(4):
+        post.check()
+    assert drift_began(post.store) is None and post.drift_since[-1] == post.now - HOUR
+
+
+def test_when_a_drift_began_is_unknown_without_an_earlier_check() -> None:
+    post = Post(AUTOMATIC)
+    post.check(DRIFTS)
+    assert post.drift_since == [0.0] and drift_began(post.store) is None
 
 
 def test_retrainings_keep_their_distance() -> None:

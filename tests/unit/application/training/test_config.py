@@ -596,7 +596,7 @@ def test_parameters_have_dotted_names_and_include_every_value(tmp_path: Path) ->
         "decision.threshold": None,
     }
     others = {"serving.format": "onnx"} | dict.fromkeys(
-        ("data.split", "data.source", "data.labelled")
+        ("data.split", "data.source", "data.labelled", "data.reference_rows")
     )
     assert parameters == expected | decision | rules | others
 

@@ -377,6 +377,22 @@ def test_after_a_retraining_the_profile_covers_the_latest_rows_of_the_log(
         assert profile["prediction"]["rows"] == (1000 if high == 9 else training)
 
 
+@pytest.mark.parametrize(("since_drift", "rows"), [(500, 400), (0, 200)])
+def test_rows_of_the_log_from_before_a_drift_are_no_reference(
+    workshop: Workshop, since_drift: int, rows: int
+) -> None:
+    rng = np.random.default_rng(0)
+    inputs = pd.DataFrame({name: 5.0 for name in petals.SPEC.input_names}, index=range(1500))
+    inputs["petal_width"] = np.concatenate([rng.uniform(8, 8.4, 1000), rng.uniform(8.5, 9, 500)])
+    species = pd.Series(np.tile(petals.SPEC.classes, 500), name="species")
+    dataset = DATA.with_log_rows(Dataset("petals", "log", inputs, species), petals.SPEC)
+    data = SMALL.data.model_copy(update={"reference_rows": since_drift})
+    candidate = workshop.train(dataset, SMALL.model_copy(update={"data": data}))
+    profile = read(candidate, "profile.json")
+    assert all(8.5 <= edge <= 9 for edge in profile["petal_width"]["edges"])
+    assert profile["prediction"]["rows"] == pytest.approx(rows, abs=25 * bool(since_drift))
+
+
 @pytest.mark.parametrize("sorted_by_length", [True, False])
 def test_what_depends_on_time_in_training_is_marked_in_the_profile(
     workshop: Workshop, sorted_by_length: bool

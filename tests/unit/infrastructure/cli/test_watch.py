@@ -14,6 +14,7 @@ import pytest
 
 from application.ports.prediction_log import LabelledPrediction
 from infrastructure.cli.__main__ import main
+from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.watch_log import WatchLog
 from tests.fakes import PETALS_CONFIG, SETOSA, batch_of, logged_prediction
 
@@ -22,14 +23,22 @@ NAME, VERSION = "petals_pipeline", "1.0.0-a"
 ROWS = 200
 
 
-@pytest.fixture(name="log", autouse=True)
-def _log(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchLog]:
-    """The log of staging, in which half of the predictions are wrong."""
+@pytest.fixture(name="own")
+def _own(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A tracking database with a champion."""
     own = type(tracking)(tmp_path, tracking.make_package)
     own.record(NAME, VERSION)
     own.make_champion(NAME, VERSION)
     own.use(monkeypatch)
-    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
+    for name, path in (("LEDGER", "ledger.jsonl"), ("RECEIPTS_DIR", "build")):
+        monkeypatch.setenv(name, str(tmp_path / path))
+    return own
+
+
+@pytest.fixture(name="log", autouse=True)
+def _log(own: Any, tmp_path: Path) -> Iterator[WatchLog]:
+    """The log of staging, in which half of the predictions are wrong."""
+    assert own
     now = time.time()
     url = f"sqlite:///{tmp_path}/releases/staging/predictions.db"
     with closing(WatchLog(url, NAME, environment="staging")) as log:
@@ -101,3 +110,21 @@ def test_a_retraining_that_fails_is_reported_with_its_last_lines(
         "RetrainingFailed: petals_pipeline in staging: make retrain ended with code 2: " in output
     )
     assert "error: no room\n" in output and log.retraining_failed()
+
+
+def test_what_others_register_meanwhile_is_no_result_of_the_retraining(
+    own: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = MlflowRegistry(own.uri, own.packages_dir)
+    for version in ("1.0.0-b", "1.0.0-c"):
+        own.record(NAME, version)
+        registry.record_verdict(registry.find(NAME, version), "refused", tmp_path / "verdict")
+    stale = tmp_path / "build/petals/retrain.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text('{"version": "1.0.0-c"}', encoding="utf-8")
+    receipt = "$RECEIPTS_DIR/petals/retrain.json"
+    script = f"""[ -e {receipt} ] || echo '{{"version": "1.0.0-b"}}' >{receipt}; exit 2"""
+    fake_make(tmp_path, monkeypatch, script)
+    assert watch(tmp_path, retrain="deploy") == 0
+    expected = f"{NAME} in staging: version 2, 1.0.0-b, was refused by a gate; nothing changed\n"
+    assert expected in capsys.readouterr().out
