@@ -20,6 +20,7 @@ from application.ports.alerts import Alert
 from application.ports.figures import FigureData
 from application.ports.framework import CurveReport
 from application.ports.ledger import LedgerEntry
+from application.ports.metrics import Interval
 from application.ports.model import Model
 from application.ports.prediction_log import (
     LabelledPrediction,
@@ -372,6 +373,7 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
     labelled: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     estimated: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval | None] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
     importances: dict[str, float] = field(default_factory=dict)
     compared: int | None = None
@@ -424,13 +426,13 @@ class FakeMetrics:  # pylint: disable=too-many-instance-attributes  # one for ea
         """Keep the number of labelled predictions."""
         self.labelled = rows
 
-    def set_score(self, measure: str, score: float) -> None:
+    def set_score(self, measure: str, score: float, interval: Interval | None) -> None:
         """Keep the live score."""
-        self.scores[measure] = score
+        self.scores[measure], self.intervals[measure] = score, interval
 
-    def set_estimated_score(self, measure: str, score: float) -> None:
+    def set_estimated_score(self, measure: str, score: float, interval: Interval | None) -> None:
         """Keep the estimated score."""
-        self.estimated[measure] = score
+        self.estimated[measure], self.intervals[measure] = score, interval
 
     def set_drift(self, scores: Mapping[str, float]) -> None:
         """Keep the drift scores."""

@@ -53,7 +53,7 @@ class QualityEstimator:
         since = time.time() - QUALITY_HOURS * 3600
         for name, found in self.estimates(since, rows=LIVE_ROWS).items():
             if found.score is not None:
-                metrics.set_estimated_score(name, found.score)
+                metrics.set_estimated_score(name, found.score, found.interval)
 
     def _of(
         self, measures: Iterable[Measure], since: float, until: float | None, rows: int

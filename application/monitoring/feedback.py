@@ -25,12 +25,14 @@ from application.ports.prediction_log import (
 )
 from domain.contract import ROW_IDS, ModelSpec, as_word, join_names, parse_word, short_repr
 from domain.errors import InputError, PredictionLogError, UnknownPredictionError
+from domain.evaluation.intervals import score_interval
 from domain.evaluation.measures import Measure
 from domain.evaluation.metrics import ClassificationReport
 from shared.request_id import time_of
 
 QUALITY_HOURS = 24
-_SCORED_ROWS = 10_000
+FEWEST_LABELS = 30  # fewer are too few to say how good a model is
+_SCORED_ROWS, _RESAMPLES = 10_000, 200
 NEW_SECONDS = 60.0  # an older prediction is in the log by now, or never will be
 PAUSES = (0.05, 0.05, 0.1, 0.2, 0.3, 0.3)  # another worker writes every `WRITE_SECONDS`
 WRITE_PAUSES = (0.3, 0.5, 0.7)  # what a slow log could not take is tried again after a second
@@ -320,11 +322,16 @@ class QualityGauges:
         return self._totals != before
 
     def set_score(self) -> None:
-        """Set the score of the chosen measure, if it is defined for the labels."""
+        """Set the score of the chosen measure, if it is defined for the labels, and its interval, if
+        there are enough."""
         since = time.time() - QUALITY_HOURS * 3600
-        score = live_score(self._log, self._measure, since, self._version)
-        if score is not None:
-            self._metrics.set_score(self._measure.name, score)
+        rows = _live_rows(self._log, self._measure, since, self._version)
+        score = self._measure.score(*rows) if rows else np.nan
+        if rows is None or np.isnan(score):
+            return
+        enough = len(rows[0]) >= FEWEST_LABELS
+        interval = score_interval(self._measure, *rows, _RESAMPLES) if enough else None
+        self._metrics.set_score(self._measure.name, score, interval)
 
 
 def label_number(classes: Sequence[str], field: str, value: Truth) -> float:
@@ -391,12 +398,17 @@ def live_score(
     predicted class, a measure of probabilities needs a binary classifier. None also if some labels
     are of a version with more classes.
     """
-    labelled = log.labelled(since, _SCORED_ROWS, None, version)
-    if has_unknown_classes(measure.spec, labelled):
-        return None
-    rows = scorable(measure, labelled)
+    rows = _live_rows(log, measure, since, version)
     score = measure.score(*rows) if rows else np.nan
     return None if np.isnan(score) else score
+
+
+def _live_rows(
+    log: PredictionStatistics, measure: Measure, since: float, version: str | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Actual classes or values and predictions of the latest labels, as `scorable` returns them."""
+    labelled = log.labelled(since, _SCORED_ROWS, None, version)
+    return None if has_unknown_classes(measure.spec, labelled) else scorable(measure, labelled)
 
 
 def scorable(measure: Measure, labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from application.monitoring.feedback import has_unknown_classes, scorable
+from application.monitoring.feedback import FEWEST_LABELS, has_unknown_classes, scorable
 from application.ports.prediction_log import PredictionStatistics, VersionTraffic
 from domain.evaluation.intervals import score_interval
 from domain.evaluation.measures import Measure
 
-FEWEST_LABELS = 30
 LEVEL = 0.01  # of the tests of all differences of a version together
 _COMPARED_ROWS = 1_000_000
 _SCORED_ROWS = 100_000

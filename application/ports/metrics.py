@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+Interval = tuple[float, float]
+
 
 class PredictionMetrics(Protocol):
     """Counts requests, predictions, unusual inputs, and rows missing in the prediction log."""
@@ -47,11 +49,12 @@ class QualityMetrics(Protocol):
     def set_mean_absolute_error(self, error: float) -> None:
         """Set the live mean absolute error on labelled predictions."""
 
-    def set_score(self, measure: str, score: float) -> None:
-        """Set the live score of the chosen measure on labelled predictions."""
+    def set_score(self, measure: str, score: float, interval: Interval | None) -> None:
+        """Set the live score of the chosen measure on labelled predictions, with its 95 % interval;
+        None if there are too few."""
 
-    def set_estimated_score(self, measure: str, score: float) -> None:
-        """Set the score of a measure that was estimated without labels."""
+    def set_estimated_score(self, measure: str, score: float, interval: Interval | None) -> None:
+        """Set the score of a measure that was estimated without labels, with its 95 % interval."""
 
     def set_labelled(self, rows: int) -> None:
         """Set how many predictions the live quality is based on."""

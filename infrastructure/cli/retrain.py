@@ -84,8 +84,9 @@ def _with_labelled_rows(args: argparse.Namespace, config: TrainingConfig) -> Tra
     show_step("labelled", f"{len(rows):,} rows of the log{more}")
     if snapshot is None:
         return config
-    update = {"labelled": path_in_clone(snapshot)}
-    update |= {} if since_drift is None else {"reference_rows": since_drift}
+    update: dict[str, object] = {"labelled": path_in_clone(snapshot)}
+    if since_drift is not None:
+        update["reference_rows"] = since_drift
     data = config.data.model_copy(update=update)
     return config.model_copy(update={"data": data})
 

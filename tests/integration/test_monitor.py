@@ -135,7 +135,7 @@ def _regression(port: int) -> Iterator[None]:
     metrics = ServiceMetrics("rent", "1", ("rent",), registry, (100.0, 1000.0), ("area",))
     metrics.record_values(np.array([500.0]), np.array([0.001]))
     metrics.record_outside({"area": 1})
-    metrics.set_estimated_score("accuracy", 0.9)  # the hold-out of petals is too small
+    metrics.set_estimated_score("accuracy", 0.9, (0.8, 1))  # the hold-out of petals is too small
     server, _ = start_http_server(port, "127.0.0.1", registry)
     yield
     server.shutdown()

@@ -8,11 +8,13 @@ That variable must be set before prometheus_client is imported; BentoML does so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from application.ports.metrics import Interval
 from infrastructure.monitoring.metrics.families import family
 from infrastructure.monitoring.metrics.histograms import ManyValues
 from infrastructure.monitoring.metrics.requests import RequestCounters
@@ -127,11 +129,21 @@ class ServiceMetrics(RequestCounters):
                 "were labelled in the last 24 hours.",
                 (*names, "measure"),
             ),
+            "score_bound": self._gauge(
+                "ml_model_score_bound",
+                "95 % interval of ml_model_score, by bound: lower and upper; NaN below 30 labels.",
+                (*names, "measure", "bound"),
+            ),
             "estimated": self._gauge(
                 "ml_model_estimated_score",
                 "Score that the latest 10,000 predictions of the last 24 hours probably have, "
                 "estimated without labels, by measure.",
                 (*names, "measure"),
+            ),
+            "estimated_bound": self._gauge(
+                "ml_model_estimated_score_bound",
+                "95 % interval of ml_model_estimated_score, by bound: lower and upper.",
+                (*names, "measure", "bound"),
             ),
             "threshold": self._gauge(
                 "ml_model_score_threshold",
@@ -244,13 +256,20 @@ class ServiceMetrics(RequestCounters):
         """Set the live mean absolute error on labelled predictions, in the quantity's unit."""
         self._quality.labels(*self._labels).set(error)
 
-    def set_score(self, measure: str, score: float) -> None:
-        """Set the live score of the chosen measure on labelled predictions; higher is better."""
-        self._scores["score"].labels(*self._labels, measure).set(score)
+    def set_score(self, measure: str, score: float, interval: Interval | None) -> None:
+        """Set the live score of the chosen measure on labelled predictions, higher is better, with
+        its 95 % interval; None if there are too few."""
+        self._set_score("score", measure, score, interval)
 
-    def set_estimated_score(self, measure: str, score: float) -> None:
-        """Set the score of a measure that was estimated without labels."""
-        self._scores["estimated"].labels(*self._labels, measure).set(score)
+    def set_estimated_score(self, measure: str, score: float, interval: Interval | None) -> None:
+        """Set the score of a measure that was estimated without labels, with its 95 % interval."""
+        self._set_score("estimated", measure, score, interval)
+
+    def _set_score(self, kind: str, measure: str, score: float, interval: Interval | None) -> None:
+        labels = (*self._labels, measure)
+        self._scores[kind].labels(*labels).set(score)
+        for bound, value in zip(("lower", "upper"), interval or (math.nan, math.nan)):
+            self._scores[f"{kind}_bound"].labels(*labels, bound).set(value)
 
     def set_score_threshold(self, measure: str, threshold: float) -> None:
         """Set the score from which the quality gate accepts the model."""

@@ -125,6 +125,7 @@ MODELS = (
         "Quality on labelled predictions",
         (
             (f"ml_model_score{MODEL}", f"{WHICH} {{{{version}}}} {{{{measure}}}}"),
+            (f"ml_model_score_bound{MODEL}", f"{WHICH} {{{{version}}}} {{{{bound}}}} bound, 95 %"),
             (f"ml_model_score_threshold{MODEL}", f"{WHICH} threshold of the gate"),
         ),
     ),
@@ -133,6 +134,10 @@ MODELS = (
         "Quality estimated without labels",
         (
             (f"ml_model_estimated_score{MODEL}", f"{WHICH} {{{{version}}}} {{{{measure}}}}"),
+            (
+                f"ml_model_estimated_score_bound{MODEL}",
+                f"{WHICH} {{{{version}}}} {{{{measure}}}} {{{{bound}}}} bound, 95 %",
+            ),
             (f"ml_model_score_threshold{MODEL}", f"{WHICH} threshold of the gate"),
         ),
     ),

@@ -23,6 +23,7 @@ from application.monitoring.recorder import WRITE_SECONDS, identities
 from application.ports.prediction_log import LabelledPrediction, LoggedPrediction
 from domain.contract import Classes, ModelSpec, Number, Quantity
 from domain.errors import InputError, PredictionLogError, UnknownPredictionError
+from domain.evaluation.intervals import wilson_interval
 from domain.evaluation.measures import Measure, default_measure
 from tests import petals
 from tests.fakes import (
@@ -440,6 +441,17 @@ def test_gauges_follow_the_labels_of_a_file_for_the_version_of_the_service() -> 
     metrics.labelled = None
     gauges.update()
     assert metrics.labelled is None
+
+
+def test_a_live_score_has_an_interval_from_thirty_labels_on() -> None:
+    log, metrics = FakePredictionLog(), FakeMetrics()
+    gauges = QualityGauges(default_measure(petals.SPEC), log, metrics, "2")
+    for rows, interval in ((29, None), (30, wilson_interval(27, 30))):
+        for row in range(rows):
+            label = LabelledPrediction("b", row, 0, int(row % 10 == 9), 0.9, "2", 1.0)
+            log.label(label, at=time.time())
+        gauges.update()
+        assert metrics.intervals == {"accuracy": interval}
 
 
 def test_gauges_of_a_regression_show_its_error() -> None:

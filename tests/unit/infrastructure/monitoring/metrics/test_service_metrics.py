@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -31,6 +32,8 @@ NAMES = {
     "ml_model_score_threshold": {"model_name", "version", "measure"},
     "ml_input_importance": {"model_name", "feature"},
     "ml_model_estimated_score": {"model_name", "version", "measure"},
+    "ml_model_estimated_score_bound": {"model_name", "version", "measure", "bound"},
+    "ml_model_score_bound": {"model_name", "version", "measure", "bound"},
     "ml_labelled_predictions": {"model_name", "version"},
     "ml_model_accuracy": {"model_name", "version"},
     "ml_prediction_confidence": {"model_name", "version", "class"},
@@ -88,9 +91,9 @@ def test_metrics_have_the_promised_names_and_labels(
     metrics.record_error("invalid_input")
     metrics.record_synthetic("demo")
     metrics.set_accuracy(0.9)
-    metrics.set_score("f1_macro", 0.8)
+    metrics.set_score("f1_macro", 0.8, None)
     metrics.set_score_threshold("f1_macro", 0.75)
-    metrics.set_estimated_score("accuracy", 0.9)
+    metrics.set_estimated_score("accuracy", 0.9, (0.85, 0.95))
     metrics.set_labelled(40)
     metrics.set_drift({"petal_width": 0.1})
     metrics.set_importances({"petal_width": 0.3})
@@ -108,11 +111,27 @@ def test_the_score_stands_beside_the_threshold_of_the_gate_and_the_number_of_lab
 ) -> None:
     assert value(registry, "ml_labelled_predictions") is None
     metrics.set_score_threshold("f1_macro", 0.75)
-    metrics.set_estimated_score("accuracy", 0.9)
+    metrics.set_estimated_score("accuracy", 0.9, (0.85, 0.95))
     metrics.set_labelled(40)
     assert value(registry, "ml_model_score_threshold", measure="f1_macro") == 0.75
     assert value(registry, "ml_model_estimated_score", measure="accuracy") == 0.9
     assert value(registry, "ml_labelled_predictions") == 40
+
+
+def test_scores_stand_between_the_bounds_of_their_intervals(
+    registry: CollectorRegistry, metrics: ServiceMetrics
+) -> None:
+    def bounds(kind: str) -> list[float | None]:
+        name = f"ml_model_{kind}_bound"
+        both = ("lower", "upper")
+        return [value(registry, name, measure="f1_macro", bound=each) for each in both]
+
+    assert bounds("score") == bounds("estimated_score") == [None, None]
+    metrics.set_score("f1_macro", 0.8, (0.75, 0.85))
+    metrics.set_estimated_score("f1_macro", 0.7, (0.65, 0.75))
+    assert (bounds("score"), bounds("estimated_score")) == ([0.75, 0.85], [0.65, 0.75])
+    metrics.set_score("f1_macro", 0.9, None)
+    assert bounds("score") == pytest.approx([math.nan, math.nan], nan_ok=True)
 
 
 def test_each_metric_explains_itself(registry: CollectorRegistry, metrics: ServiceMetrics) -> None:
