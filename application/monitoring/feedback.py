@@ -220,8 +220,8 @@ class Feedback:
         classes = self._classes_of(version)
         if classes is None:
             raise InputError(
-                f"version {version} made the prediction, and its classes are unknown here: record "
-                "the label by make feedback"
+                f"version {version}, which made the prediction, noted no classes, and has predicted "
+                "more of them than this version knows: record the label by make feedback"
             )
         try:
             truth = label_number(classes, "actual", actual)
@@ -265,14 +265,19 @@ class Feedback:
         return label_number(self._spec.classes, field, value)
 
     def _classes_of(self, version: str | None) -> Sequence[str] | None:
-        """The classes of a version, empty for a regression; None if they are not on record."""
+        """The classes of a version, empty for a regression.
+
+        Those of this version if they are not on record, as of versions from before services noted
+        them. None if it has predicted others.
+        """
         own = self._spec.classes
         if not own or self._version is None or version in (None, self._version):
             return own
         if version not in self._classes:
             found = self._log.classes_of(version)
             if found is None:
-                return None
+                predicted = self._log.by_class(0.0, None, version)
+                return own if max(predicted, default=0) < len(own) else None
             self._classes[version] = tuple(found)
         return self._classes[version]
 

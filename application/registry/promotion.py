@@ -11,6 +11,12 @@ from application.registry.history import champion_of
 from domain.errors import RegistryError
 
 
+_OTHER_ROWS = (
+    "not comparable: the two were measured on different hold-out rows; the gate "
+    "not_worse_than_champion compares a candidate with the champion on the same rows"
+)
+
+
 class ComparedPackage(Protocol):
     """A package as `differences` reads it."""
 
@@ -108,15 +114,18 @@ def promote(
 def differences(before: ComparedPackage, after: ComparedPackage) -> list[tuple[str, str]]:
     """What changes with a new champion: pairs of a topic and the values before and after.
 
-    The topics are changed metrics of the hold-out, changed keys of the configuration such as
-    ``model.max_depth``, data, commit and contract.
+    The topics are changed metrics of the hold-out if it has the same rows, changed keys of the
+    configuration such as ``model.max_depth``, data, commit and contract.
     """
     metrics = [_holdout_metrics(package.read_json("metrics.json")) for package in (before, after)]
     old, new = (package.read_json("provenance.json") for package in (before, after))
     contracts = [package.read_json("contract.json") for package in (before, after)]
     configs = [dict(_dotted(provenance.get("config", {}))) for provenance in (old, new)]
+    quality = [_OTHER_ROWS]
+    if _holdout(before, old) == _holdout(after, new):
+        quality = _changes(*metrics)
     return [
-        *(("quality", line) for line in _changes(*metrics)),
+        *(("quality", line) for line in quality),
         *(("config", line) for line in _changes(*configs)),
         ("data", _change(_fingerprint(old), _fingerprint(new))),
         ("commit", _change(old.get("git_commit"), new.get("git_commit"))),
@@ -130,6 +139,15 @@ def _holdout_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in metrics.items()
         if name.startswith("holdout_") and isinstance(value, float)
     }
+
+
+def _holdout(package: ComparedPackage, provenance: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Identifies the rows of the hold-out with their labels; without rows for speech."""
+    try:
+        rows = package.read_json("holdout.json")["holdout"]
+    except FileNotFoundError:
+        rows = []
+    return _fingerprint(provenance), sorted(rows)
 
 
 def _fingerprint(provenance: Mapping[str, Any]) -> Any:

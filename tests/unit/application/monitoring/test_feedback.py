@@ -405,13 +405,23 @@ def test_a_label_is_stored_in_the_numbers_of_the_version_that_made_the_predictio
     assert (setup.metrics.labelled, setup.metrics.accuracy) == (1, 0.0)  # of version 2 only
 
 
-def test_a_class_that_the_version_lacks_and_unknown_classes_are_refused() -> None:
+def test_a_class_that_the_version_lacks_is_refused() -> None:
     setup = Pets()
     with pytest.raises(InputError, match="'bird' is not one of cat, dog, the classes of version 1"):
         setup.for_prediction("r1", 0, "bird")
-    with pytest.raises(InputError, match="version gone made the prediction, and its classes are"):
-        setup.for_prediction("rgone", 0, "dog")
     assert not setup.log.labels
+
+
+def test_a_version_that_noted_no_classes_has_those_of_the_service_if_they_fit() -> None:
+    setup = Pets()
+    result = setup.for_prediction("rgone", 0, "dog")
+    assert (result.predicted, result.actual, result.joined) == ("cat", "dog", True)
+    fourth = replace(logged_prediction("x", SETOSA), predicted=3)
+    setup.log.add(replace(batch_of(fourth), version="gone"))
+    message = "version gone, .* noted no classes, and has predicted more .*: record the label by"
+    with pytest.raises(InputError, match=message):
+        setup.for_prediction("rgone", 0, "dog")
+    assert len(setup.log.labels) == 1
 
 
 def test_inputs_do_not_find_a_prediction_of_a_version_with_other_classes() -> None:

@@ -173,20 +173,41 @@ def package(accuracy: float, depth: int | None, **more: Any) -> FakePackage:
             "metrics.json": {"holdout_accuracy": accuracy, "holdout_rows": 30, "fit_seconds": 0.1},
             "provenance.json": provenance,
             "contract.json": {"name": more.get("contract", "iris")},
+            "holdout.json": {"holdout": more.get("holdout", ["h1", "h2"]), "training": ["h3"]},
         },
         None,
     )
 
 
 def test_every_difference_is_listed_with_both_values() -> None:
-    after = package(0.95, None, commit="4567def", fingerprint="d2", contract="wine")
+    after = package(0.95, None, commit="4567def", contract="wine", holdout=["h2", "h1"])
     assert differences(package(0.9, 5), after) == [
         ("quality", "holdout_accuracy 0.9 → 0.95"),
         ("config", "model.max_depth 5 → none"),
-        ("data", "d1 → d2"),
+        ("data", "the same, d1"),
         ("commit", "0123abc → 4567def"),
         ("contract", "changed"),
     ]
+
+
+@pytest.mark.parametrize("other", [{"fingerprint": "d2"}, {"holdout": ["h1", "h3"]}])
+def test_scores_on_different_holdout_rows_are_not_compared(other: dict[str, Any]) -> None:
+    found = dict(differences(package(0.9, 5), package(0.95, 5, **other)))
+    assert found["quality"].startswith("not comparable: the two were measured on different")
+    assert found["data"] == ("d1 → d2" if "fingerprint" in other else "the same, d1")
+
+
+def test_models_without_a_holdout_of_rows_are_compared_by_their_data() -> None:
+    class Speech(FakePackage):
+        """A package of a transcriber."""
+
+        def read_json(self, name: str) -> Any:
+            if name == "holdout.json":
+                raise FileNotFoundError(name)
+            return super().read_json(name)
+
+    before, after = (Speech(package(score, 5).files, None) for score in (0.9, 0.95))
+    assert differences(before, after)[0] == ("quality", "holdout_accuracy 0.9 → 0.95")
 
 
 def test_equal_packages_have_no_differences() -> None:
