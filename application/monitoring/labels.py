@@ -16,6 +16,7 @@ from application.monitoring.feedback import label_number
 from application.ports.prediction_log import BulkLabelStore, LabelledPrediction, PredictedRow
 from domain.contract import ROW_IDS, ModelSpec, Transcript, as_word, is_missing
 from domain.errors import InputError
+from shared.wording import inflected
 
 _LABELS_PER_SEARCH = 200_000
 _LABELS_PER_WRITE = 20_000  # a service that writes meanwhile waits less than a second
@@ -202,7 +203,7 @@ def _read(
             faults.append(f"row {number}, {error}")
     if faults:
         more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
-        are = "is" if len(faults) == 1 else "are"
+        are = inflected(len(faults), "is", "are")
         raise InputError(
             f"nothing was recorded: {len(faults):,} of {len(table.names):,} rows {are} invalid "
             f"(the first row is 0): {'; '.join(faults[:_SHOWN])}{more}"

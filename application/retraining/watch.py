@@ -15,6 +15,7 @@ from application.training.config import WatchConfig
 from domain.errors import NotificationError, StateError
 from domain.evaluation.estimation import Estimate
 from domain.evaluation.measures import Measure
+from shared.wording import inflected
 
 DRIFT, QUALITY, ESTIMATE = "DriftSustained", "QualityBelowGate", "EstimatedQualityBelowGate"
 DUE, FAILED = "RetrainingDue", "RetrainingFailed"
@@ -229,9 +230,11 @@ class Watch:
         policy = self._place.policy
         reasons = [firing[name] for name in (DRIFT, QUALITY, ESTIMATE) if name in firing]
         if policy.new_labels is not None and observed.new_labels >= policy.new_labels:
-            reasons.append(f"{observed.new_labels:,} new labels since the champion was trained")
+            labels = inflected(observed.new_labels, "label", "labels")
+            reasons.append(f"{observed.new_labels:,} new {labels} since the champion was trained")
         if policy.age_days is not None and observed.age >= policy.age_days * _DAY:
-            reasons.append(f"the champion was trained {observed.age / _DAY:.0f} days ago")
+            days = round(observed.age / _DAY)
+            reasons.append(f"the champion was trained {days} {inflected(days, 'day', 'days')} ago")
         return "; ".join(reasons)
 
     def _obstacle(self, observed: Observation, drifts: bool) -> str:
@@ -244,7 +247,8 @@ class Watch:
             labels, which = observed.drift_labels, "of predictions since the drift began"
         fewest = self._place.policy.fewest_labels
         if labels < fewest and not self._place.has_source:
-            return f"only {labels:,} labels {which}, {fewest:,} are needed"
+            labelled = f"{labels:,} {inflected(labels, 'label', 'labels')}"
+            return f"only {labelled} {which}, {fewest:,} {inflected(fewest, 'is', 'are')} needed"
         return ""
 
     def _is_time(self, state: WatchState) -> bool:

@@ -45,6 +45,7 @@ from domain.errors import ConfigError, DataError
 from domain.estimators.fitting import default_folds
 from domain.evaluation.measures import Measure, default_measure, format_score
 from shared.console import show_line, show_step
+from shared.wording import inflected
 
 _TRIED_ROWS = 10_000
 _SHOWN_LINES = 60  # of a difference
@@ -152,7 +153,9 @@ def _prepare(
     if target in frame.columns:
         if request.drop_unlabelled:
             labelled = frame[target].notna()
-            show_step("left out", f"{(~labelled).sum():,} of {len(frame):,} rows have no {target}")
+            missing = int((~labelled).sum())
+            have = inflected(missing, "has", "have")
+            show_step("left out", f"{missing:,} of {len(frame):,} rows {have} no {target}")
             frame = frame[labelled].reset_index(drop=True)
         check_target(frame[target], path)
     return frame, formats

@@ -40,6 +40,7 @@ from domain.data.tables import as_words
 from domain.errors import DataError
 from domain.evaluation.leakage import Leak, input_leak, names_rows, pair_leaks
 from domain.evaluation.measures import Measure, default_measure, repeat
+from shared.wording import inflected
 
 Task = Literal["classification", "regression"]
 Track = Callable[[list[str]], Iterable[str]]
@@ -212,7 +213,8 @@ def _columns_but(frame: pd.DataFrame, target: str) -> list[str]:
         raise DataError(f"unknown column {target!r}: the columns are {format_names(frame.columns)}")
     if len(frame) < _FEWEST_ROWS:
         raise DataError(
-            f"{len(frame)} rows are too few to learn from: at least {_FEWEST_ROWS} are needed"
+            f"{len(frame)} {inflected(len(frame), 'row is', 'rows are')} too few to learn from: at "
+            f"least {_FEWEST_ROWS} are needed"
         )
     columns = [column for column in frame.columns if column != target]
     empty = [column for column in columns if frame[column].isna().all()]

@@ -13,6 +13,7 @@ import numpy as np
 from application.inference.transcriber import CHECKPOINT
 from application.ports.snapshots import Snapshots, recorded_snapshots, recorded_source
 from domain.errors import DataError, reason_of
+from shared.wording import inflected
 
 PredictBoth = Callable[[], tuple[np.ndarray, np.ndarray]]
 """Predictions of the recorded and of the rebuilt model for all rows, each (n_rows, n_outputs)."""
@@ -159,7 +160,10 @@ def _compare_rows(what: str, recorded: list[str], rebuilt: list[str]) -> Finding
     if recorded == rebuilt:
         return Finding(what, True, f"{len(recorded)} rows")
     missing, added = len(set(recorded) - set(rebuilt)), len(set(rebuilt) - set(recorded))
-    changed = f"{missing} of {len(recorded)} rows are missing, {added} are new"
+    changed = (
+        f"{missing} of {len(recorded)} rows {inflected(missing, 'is', 'are')} missing, "
+        f"{added} {inflected(added, 'is', 'are')} new"
+    )
     return Finding(what, False, changed if missing or added else "the same rows in another order")
 
 

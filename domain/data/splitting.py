@@ -11,6 +11,7 @@ from domain.contract import ModelSpec, as_word, format_names
 from domain.data.dataset import Dataset
 from domain.data.split_keys import SplitKeys, stable_sides
 from domain.errors import DataError, reason_of
+from shared.wording import inflected
 
 _FIRST_ROWS = 50  # of a table: their fifths of a quantity are the strata of all later rows
 _MOST_BIAS = 0.015  # difference of class shares that a comparison may have
@@ -57,8 +58,9 @@ def _column(dataset: Dataset, name: str) -> pd.Series:
             missing = int(frame[name].isna().sum())
             if missing:
                 raise DataError(
-                    f"{dataset.name}: {missing} of {len(dataset)} rows have no {name}, which "
-                    "data.split needs: fill them, or remove these rows"
+                    f"{dataset.name}: {missing} of {len(dataset)} rows "
+                    f"{inflected(missing, 'has', 'have')} no {name}, which data.split needs: fill "
+                    "them, or remove these rows"
                 )
             return frame[name]
     columns = format_names(str(column) for frame in frames for column in frame.columns)
@@ -121,8 +123,8 @@ def hold_out_masks(
         held = stable_sides(hashes, strata, test_size, random_state)
         learned = ~held
         rule = (
-            f"equal rows stay on one side, and {len(set(hashes))} of {len(dataset)} rows are "
-            "distinct"
+            f"equal rows stay on one side, and {len(set(hashes))} of {len(dataset)} rows "
+            f"{inflected(len(set(hashes)), 'is', 'are')} distinct"
         )
     else:
         learned, held = keys.sides(strata, test_size, random_state, keys.start)

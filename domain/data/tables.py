@@ -31,6 +31,7 @@ from domain.data.dataset import Dataset
 from domain.errors import DataError
 from shared.digests import sha256_of
 from shared.paths import ROOT
+from shared.wording import inflected
 
 _PARQUET = (".parquet", ".pq")
 _READ_ERRORS = (  # of the parsers and of decompression
@@ -149,8 +150,8 @@ def check_target(target: pd.Series, path: str) -> pd.Series:
     missing = int(target.isna().sum())
     if missing:
         raise DataError(
-            f"{path}: {missing} of {len(target)} rows have no {target.name}: remove these rows "
-            "from the file, or leave them out: DROP_UNLABELLED=1 (--drop-unlabelled) of make "
+            f"{path}: {missing} of {len(target)} rows {inflected(missing, 'has', 'have')} no {target.name}: "
+            "remove these rows from the file, or leave them out: DROP_UNLABELLED=1 (--drop-unlabelled) of make "
             'new-model, or "drop_unlabelled": true in `data` of the configuration'
         )
     return target

@@ -9,6 +9,7 @@ import numpy as np
 from domain.contract import ModelSpec
 from domain.evaluation.parity import Parity
 from domain.gates.verdict import Verdict
+from shared.wording import inflected
 
 _SUM_TOLERANCE = 1e-4
 
@@ -29,14 +30,15 @@ def predictions_are_valid(spec: ModelSpec, predictions: np.ndarray) -> Verdict:
         value, lower, upper = predictions.T
         valid = np.isfinite(predictions).all(axis=1) & (lower <= value) & (value <= upper)
     wrong = int((~valid).sum())
-    reason = f"{wrong} of {len(predictions)} predictions are invalid"
+    reason = f"{wrong} of {len(predictions)} predictions {inflected(wrong, 'is', 'are')} invalid"
     return Verdict("predictions_are_valid", wrong == 0, reason, {"wrong": wrong})
 
 
 def deterministic(first: np.ndarray, second: np.ndarray) -> Verdict:
     """Refuse a model whose predictions for the same rows change when it is called again."""
     different = int((first != second).any(axis=1).sum())  # NaN differs from itself: it is refused
-    reason = f"{different} of {len(first)} predictions change on repeat"
+    change = inflected(different, "changes", "change")
+    reason = f"{different} of {len(first)} predictions {change} on repeat"
     return Verdict("deterministic", different == 0, reason, {"different": different})
 
 
@@ -47,7 +49,10 @@ def column_order(predictions: np.ndarray, reordered: np.ndarray) -> Verdict:
         predictions, reordered: for the same rows, shape (n_rows, n_columns) each.
     """
     different = int((predictions != reordered).any(axis=1).sum())  # NaN differs from itself
-    reason = f"{different} of {len(predictions)} predictions change when the columns are reordered"
+    change = inflected(different, "changes", "change")
+    reason = (
+        f"{different} of {len(predictions)} predictions {change} when the columns are reordered"
+    )
     return Verdict("column_order", different == 0, reason, {"different": different})
 
 
@@ -78,7 +83,8 @@ def parity(gate: str, measured: Parity, tolerance: float = 1e-5) -> Verdict:
         f"{measured.largest_difference:.1e} (tolerance {tolerance:.0e})"
     )
     if measured.different_classes is not None:
-        reason += f"; the class differs in {measured.different_classes} rows"
+        reason += f"; the class differs in {measured.different_classes} "
+        reason += inflected(measured.different_classes, "row", "rows")
     # not "difference > tolerance", which NaN would pass
     same = measured.largest_difference <= tolerance and not measured.different_classes
     figures = {name: value for name, value in asdict(measured).items() if value is not None}

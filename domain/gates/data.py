@@ -11,6 +11,7 @@ from domain.data.dataset import are_among
 from domain.evaluation.leakage import Leak, input_leak, pair_leaks
 from domain.evaluation.near_duplicates import COPIES
 from domain.gates.verdict import Verdict
+from shared.wording import inflected
 
 
 def holdout_is_unseen(
@@ -30,8 +31,9 @@ def holdout_is_unseen(
             rows of one customer on both sides; refused from 25 %.
     """
     seen = int(are_among(holdout, training).sum())
-    reason = f"{seen} of {len(holdout)} hold-out rows were in training"
-    reason += f"; {near_duplicates} near-duplicates" * bool(near_duplicates)
+    reason = f"{seen} of {len(holdout)} hold-out rows {inflected(seen, 'was', 'were')} in training"
+    pairs = inflected(near_duplicates, "near-duplicate", "near-duplicates")
+    reason += f"; {near_duplicates} {pairs}" * bool(near_duplicates)
     if copied >= COPIES:
         reason += (
             f"; {copied:.0%} are copies of training rows with small changes, limit {COPIES:.0%}: "

@@ -26,6 +26,7 @@ from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.scoring.labels import read_labels
 from shared.console import show_step
 from shared.settings import Settings
+from shared.wording import inflected
 
 EXIT_CODES = {DataError: 2}
 
@@ -64,8 +65,9 @@ def run(args: argparse.Namespace) -> None:
             output = replace(spec, output=Quantity(args.value))
             table, _ = read_labels(args.file.expanduser(), spec, args.value)
             found, unknown = compare_values(log, output, table, pair)
+            belong = inflected(unknown, "value belongs to", "values belong to")
             if unknown:
-                show_step("WARNING", f"{unknown:,} values belong to no prediction in the log")
+                show_step("WARNING", f"{unknown:,} {belong} no prediction in the log")
             what = f"mean {args.value}"
         else:
             found = compare_labels(log, spec, pair)

@@ -32,6 +32,7 @@ from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.scoring.labels import read_labels, write_unknown
 from shared.console import fail, show_step
 from shared.settings import Settings
+from shared.wording import inflected
 
 NOTHING_FOUND = 3
 EXIT_CODES = {DataError: 2}
@@ -69,8 +70,9 @@ def run(args: argparse.Namespace) -> int:
     skipped = f"; {done.without_value:,} rows without a value" if done.without_value else ""
     show_step(
         "labels",
-        f"{done.labels:,} of {len(table.names):,} rows label {done.predictions:,} predictions"
-        f"{skipped}",
+        f"{done.labels:,} of {len(table.names):,} rows "
+        f"{inflected(done.labels, 'labels', 'label')} {done.predictions:,} "
+        f"{inflected(done.predictions, 'prediction', 'predictions')}{skipped}",
     )
     if rows := [*done.unknown, *done.other_class]:
         unknown = path.with_name(f"{path.stem}.unknown.csv")
@@ -89,5 +91,6 @@ def _warn(rows: Sequence[int], names: Sequence[object], reason: str, path: Path)
     if rows:
         some = ", ".join(str(names[row])[:80] for row in rows[:_SHOWN])
         more = ", …" if len(rows) > _SHOWN else ""
-        verb, those = ("row names", "it is") if len(rows) == 1 else ("rows name", "they are")
+        verb = inflected(len(rows), "row names", "rows name")
+        those = inflected(len(rows), "it is", "they are")
         show_step("WARNING", f"{len(rows):,} {verb} {reason} ({some}{more}): {those} in {path}")

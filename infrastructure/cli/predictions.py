@@ -32,6 +32,7 @@ from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.console import show_step
 from shared.files import Draft
 from shared.settings import Settings
+from shared.wording import inflected
 
 _TYPES: dict[Kind, pa.DataType] = {
     "string": pa.string(),
@@ -74,7 +75,8 @@ def run(args: argparse.Namespace) -> None:
     for which, rows in left_out.items():
         show_step(
             "WARNING",
-            f"{rows:,} rows of version {which or 'unknown'} were left out: they do not fit its "
+            f"{rows:,} {inflected(rows, 'row', 'rows')} of version {which or 'unknown'} "
+            f"{inflected(rows, 'was left out: it does', 'were left out: they do')} not fit its "
             "contract, or the champion's if its package is gone",
         )
     show_step("output", f"{output}: {total - sum(left_out.values()):,} rows")

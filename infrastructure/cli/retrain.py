@@ -33,6 +33,7 @@ from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
 from shared.console import show_step
 from shared.paths import path_in_clone
 from shared.settings import Settings
+from shared.wording import inflected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,11 +113,12 @@ def _rows_of_log(
         since_drift = None
         if began is not None:
             since_drift = len(labelled_rows(log, contracts, began, now)[0])
-            show_step("drift", f"{since_drift:,} labelled rows were predicted since it began")
+            show_step("drift", f"labelled rows since it began: {since_drift:,}")
     for version, number in left_out.items():
         show_step(
             "WARNING",
-            f"{number:,} rows of version {version or 'unknown'} were left out: they do not fit the "
+            f"{number:,} {inflected(number, 'row', 'rows')} of version {version or 'unknown'} "
+            f"{inflected(number, 'was left out: it does', 'were left out: they do')} not fit the "
             "champion's contract",
         )
     if rows.empty and config.data.source is None:

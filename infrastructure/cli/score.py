@@ -25,6 +25,7 @@ from infrastructure.inference.loading import load_served
 from infrastructure.scoring.run import score_file
 from shared.console import fail, show_step
 from shared.settings import Settings
+from shared.wording import inflected
 
 ALL_REJECTED = 3
 EXIT_CODES = {DataError: 2}
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     )
     seconds = time.perf_counter() - start
     if totals.rejected and not totals.scored:
-        rejected = f"all {totals.rejected:,} rows were rejected: see {totals.rejects}"
+        every = inflected(totals.rejected, "the only row was", f"all {totals.rejected:,} rows were")
+        rejected = f"{every} rejected: see {totals.rejects}"
         return fail(DataError(f"{rejected}; {args.output} was not written"), ALL_REJECTED)
     see = f": see {totals.rejects}" if totals.rejected else ""
     show_step("result", f"{totals.scored:,} rows scored, {totals.rejected:,} rejected{see}")

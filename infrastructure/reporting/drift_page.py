@@ -20,6 +20,7 @@ from infrastructure.reporting.figures import (
 )
 from infrastructure.reporting.page import Section, Table, render_page
 from shared.files import write_atomically
+from shared.wording import inflected
 
 MOST_PLOTS = 20
 _MOST_BINS = 20
@@ -54,8 +55,8 @@ def _summary(report: DriftReport) -> Section:
     ]
     if report.skipped:
         paragraphs.append(
-            f"{report.skipped:,} rows of other versions have another number of inputs, and are "
-            "left out."
+            f"{report.skipped:,} {inflected(report.skipped, 'row', 'rows')} of other versions with "
+            "another number of inputs left out."
         )
     head = ("variable", "importance", "p-value", "index", "")
     tables = [Table("Variables", head, rows, kinds)]

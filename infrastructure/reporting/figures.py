@@ -25,6 +25,7 @@ from domain.evaluation.intervals import wilson_interval
 from domain.evaluation.measures import format_score
 from domain.evaluation.metrics import ClassificationReport, RegressionReport
 from domain.evaluation.threshold import cost_score, counts_at
+from shared.wording import inflected
 
 if TYPE_CHECKING:  # SciPy, too, is slow to import: half a second of each training
     from matplotlib.axes import Axes
@@ -151,8 +152,8 @@ def confusion(report: ClassificationReport, classes: Sequence[str]) -> Plot:
     return to_plot(
         "confusion",
         _confusion_figure(report, classes),
-        f"Confusion matrix of {len(classes)} classes: {report.correct} of {report.rows} rows are "
-        "on the diagonal.",
+        f"Confusion matrix of {len(classes)} classes: {report.correct} of {report.rows} rows "
+        f"{inflected(report.correct, 'is', 'are')} on the diagonal.",
         "Rows are actual classes, columns predicted ones. The stronger the colour, the larger the "
         "share of the actual class.",
     )

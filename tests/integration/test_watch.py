@@ -68,7 +68,7 @@ def test_shifted_traffic_with_labels_leads_to_a_better_champion(home: Home, tmp_
             sent = [(each["groupLabels"]["alertname"], each["status"]) for each in messages]
             assert sent[:2] == [("DriftSustained", "firing"), ("QualityBelowGate", "firing")]
             assert sent[2:] == [("Retrained", "resolved")], output
-            assert "drift     800 labelled rows were predicted since it began" in output
+            assert "drift     labelled rows since it began: 800" in output
             assert "labelled  800 rows of the log" in output
             assert "not_worse_than_champion" in output
             messages.clear()

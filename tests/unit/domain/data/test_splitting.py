@@ -339,7 +339,7 @@ def test_an_input_may_be_the_time() -> None:
     ("options", "reason"),
     [
         ({"time": "day"}, "has no column 'day', .* it has date, stamp, customer, holes, word, x"),
-        ({"group": "holes"}, "1 of 200 rows have no holes, which data.split needs"),
+        ({"group": "holes"}, "1 of 200 rows has no holes, which data.split needs"),
         ({"time": "word"}, "word must have dates such as 2026-01-31, or numbers"),
         ({"time": "date", "start": "soon"}, "data.split.start must have dates"),
         ({"time": "date", "start": 5.0}, "data.split.start is 5.0, and date has values such as"),

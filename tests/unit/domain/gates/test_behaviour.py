@@ -26,7 +26,7 @@ def test_valid_predictions_are_accepted() -> None:
 def test_a_row_that_is_not_probabilities_is_refused(row: list[float]) -> None:
     verdict = gates.predictions_are_valid(CLASSES, np.array([[0.5, 0.5], row]))
     assert not verdict.accepted
-    assert verdict.reason == "1 of 2 predictions are invalid"
+    assert verdict.reason == "1 of 2 predictions is invalid"
     assert verdict.figures == {"wrong": 1}
 
 
@@ -52,7 +52,7 @@ def test_unrepeatable_and_nan_predictions_are_refused() -> None:
     changed = predictions + [[0, 0], [-1e-9, 1e-9]]
     verdict = gates.deterministic(predictions, changed)
     assert not verdict.accepted
-    assert verdict.reason == "1 of 2 predictions change on repeat"
+    assert verdict.reason == "1 of 2 predictions changes on repeat"
     nothing = np.full((2, 2), np.nan)
     assert not gates.deterministic(nothing, nothing).accepted
 
@@ -62,7 +62,7 @@ def test_predictions_that_depend_on_the_order_of_columns_are_refused() -> None:
     assert gates.column_order(predictions, predictions.copy()).accepted
     verdict = gates.column_order(predictions, predictions[:, ::-1])
     assert not verdict.accepted
-    assert verdict.reason == "1 of 2 predictions change when the columns are reordered"
+    assert verdict.reason == "1 of 2 predictions changes when the columns are reordered"
     nothing = np.full((2, 2), np.nan)
     assert not gates.column_order(nothing, nothing).accepted
 
@@ -94,7 +94,7 @@ def test_a_difference_that_is_nan_or_above_the_tolerance_is_refused(difference: 
 def test_one_changed_class_is_refused_however_small_the_difference() -> None:
     verdict = gates.parity("parity", Parity(150, 1e-9, 1))
     assert not verdict.accepted
-    assert verdict.reason.endswith("(tolerance 1e-05); the class differs in 1 rows")
+    assert verdict.reason.endswith("(tolerance 1e-05); the class differs in 1 row")
 
 
 def test_the_tolerance_of_parity_can_be_configured() -> None:

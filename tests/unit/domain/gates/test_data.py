@@ -37,7 +37,7 @@ def test_a_hold_out_that_was_not_trained_on_is_accepted() -> None:
 def test_one_hold_out_row_that_was_in_training_is_refused(seen: int) -> None:
     verdict = gates.holdout_is_unseen(HOLDOUT, np.append(TRAINING, HOLDOUT[seen]))
     assert not verdict.accepted
-    assert verdict.reason == "1 of 30 hold-out rows were in training"
+    assert verdict.reason == "1 of 30 hold-out rows was in training"
 
 
 def test_every_seen_row_is_counted() -> None:

@@ -60,7 +60,7 @@ def test_values_are_read_from_a_file(capsys: pytest.CaptureFixture[str], tmp_pat
     arguments = ["ab-report", "--model", "petals", "--old", OLD, "--file", str(file)]
     assert main([*arguments, "--value", "revenue"]) == 0
     output = capsys.readouterr().out
-    assert "WARNING   1 values belong to no prediction in the log\n" in output
+    assert "WARNING   1 value belongs to no prediction in the log\n" in output
     assert f"old       {OLD}: mean revenue 2.97 of 200 rows\n" in output
     assert "result    no certain difference yet: difference +0 [-0." in output
     assert main(arguments) == 2

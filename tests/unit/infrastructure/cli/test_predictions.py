@@ -75,7 +75,7 @@ def test_pandas_reads_what_was_exported(place: Path, capsys: pytest.CaptureFixtu
     output = capsys.readouterr().out
     assert f"version   {CHAMPION}: 2 rows, 1 labelled, " in output
     assert (
-        "WARNING   1 rows of version 0.1 were left out: they do not fit its contract, "
+        "WARNING   1 row of version 0.1 was left out: it does not fit its contract, "
         "or the champion's if its package is gone\n"
     ) in output
     assert f"output    {place / 'out.parquet'}: 4 rows\n" in output

@@ -67,7 +67,7 @@ def test_what_new_model_would_refuse_is_shown(
     assert "would refuse" not in capsys.readouterr().out
     (folder / "few.csv").write_text("x,y\n1,2\n", encoding="utf-8")
     assert profile(folder, "--data", str(folder / "few.csv"), "--target", "y") == 0
-    assert "look at   make new-model would refuse this table: 1 rows are too few" in (
+    assert "look at   make new-model would refuse this table: 1 row is too few" in (
         capsys.readouterr().out
     )
 
