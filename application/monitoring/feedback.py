@@ -220,7 +220,7 @@ class Feedback:
         classes = self._classes_of(version)
         if classes is None:
             raise InputError(
-                f"version {version}, which made the prediction, noted no classes, and has predicted "
+                f"version {version}, which made the prediction, noted no classes and has predicted "
                 "more of them than this version knows: record the label by make feedback"
             )
         try:
@@ -327,8 +327,8 @@ class QualityGauges:
         return self._totals != before
 
     def set_score(self) -> None:
-        """Set the score of the chosen measure, if it is defined for the labels, and its interval, if
-        there are enough."""
+        """Set the score of the chosen measure, if it is defined for the labels, and its interval,
+        if there are enough."""
         since = time.time() - QUALITY_HOURS * 3600
         rows = _live_rows(self._log, self._measure, since, self._version)
         score = self._measure.score(*rows) if rows else np.nan

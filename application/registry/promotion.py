@@ -10,7 +10,6 @@ from application.ports.registry import ModelVersion, Promoter, Promotion, Versio
 from application.registry.history import champion_of
 from domain.errors import RegistryError
 
-
 _OTHER_ROWS = (
     "not comparable: the two were measured on different hold-out rows; the gate "
     "not_worse_than_champion compares a candidate with the champion on the same rows"

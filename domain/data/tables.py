@@ -150,9 +150,10 @@ def check_target(target: pd.Series, path: str) -> pd.Series:
     missing = int(target.isna().sum())
     if missing:
         raise DataError(
-            f"{path}: {missing} of {len(target)} rows {inflected(missing, 'has', 'have')} no {target.name}: "
-            "remove these rows from the file, or leave them out: DROP_UNLABELLED=1 (--drop-unlabelled) of make "
-            'new-model, or "drop_unlabelled": true in `data` of the configuration'
+            f"{path}: {missing} of {len(target)} rows {inflected(missing, 'has', 'have')} no "
+            f"{target.name}: remove these rows from the file, or leave them out: DROP_UNLABELLED=1 "
+            '(--drop-unlabelled) of make new-model, or "drop_unlabelled": true in `data` of the '
+            "configuration"
         )
     return target
 

@@ -83,5 +83,5 @@ def test_the_metrics_have_what_can_be_estimated_of_the_last_day() -> None:
     log.add(batch_of(*[LoggedPrediction("n", n, NOW, 1, [0.0], 0, 0.9, 0, "1") for n in range(50)]))
     estimator(log).update(metrics)
     assert metrics.estimated == {"accuracy": pytest.approx(0.8)}  # their ranks are equal
-    estimate = estimator(log).estimates(NOW - 1)["accuracy"]
-    assert estimate.interval and metrics.intervals == {"accuracy": estimate.interval}
+    interval = estimator(log).estimates(NOW - 1)["accuracy"].interval
+    assert interval and metrics.intervals == {"accuracy": interval}

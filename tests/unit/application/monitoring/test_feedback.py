@@ -418,7 +418,7 @@ def test_a_version_that_noted_no_classes_has_those_of_the_service_if_they_fit() 
     assert (result.predicted, result.actual, result.joined) == ("cat", "dog", True)
     fourth = replace(logged_prediction("x", SETOSA), predicted=3)
     setup.log.add(replace(batch_of(fourth), version="gone"))
-    message = "version gone, .* noted no classes, and has predicted more .*: record the label by"
+    message = "version gone, .* noted no classes and has predicted more .*: record the label by"
     with pytest.raises(InputError, match=message):
         setup.for_prediction("rgone", 0, "dog")
     assert len(setup.log.labels) == 1

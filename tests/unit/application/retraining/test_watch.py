@@ -57,7 +57,6 @@ class Post:
         shown: lines of progress.
         seen: how many of the alerts a check has returned.
         host: on which it runs.
-        drift_since: when a drift has begun at the earliest, of each check.
     """
 
     policy: WatchConfig = WatchConfig()
@@ -72,7 +71,6 @@ class Post:
     shown: list[str] = field(default_factory=list)
     seen: int = 0
     host: str = ""
-    drift_since: list[float] = field(default_factory=list)
 
     def check(self, observed: Observation | Exception | None = CALM) -> list[str]:
         """Check once, an hour later; returns what was sent.
@@ -97,7 +95,7 @@ class Post:
         )
 
         def observe(drift_since: float) -> Observation | None:
-            self.drift_since.append(drift_since)
+            self._show("drift since", str(drift_since))
             if isinstance(observed, Exception):
                 raise observed
             return observed
@@ -233,23 +231,29 @@ def test_labels_of_predictions_before_a_drift_do_not_count() -> None:
     assert post.check(DRIFTS) == ["-" + DUE, RETRAINED]
 
 
+def since(post: Post) -> list[float]:
+    """When a drift has begun at the earliest, as each check was told."""
+    shown = [line.partition("drift since ")[2] for line in post.shown]
+    return [float(each) for each in shown if each]
+
+
 def test_a_drift_begins_after_the_last_check_without_any_alarm() -> None:
     post = Post(WatchConfig(drift_alarms=2, drift_checks=3))
     post.check()
     calm = post.now
     assert drift_began(post.store) is None
     assert [post.check(DRIFTS), post.check(), post.check(DRIFTS)] == [[], [], [DRIFT, DUE]]
-    assert post.drift_since == [0.0, calm, calm, calm]
+    assert since(post) == [0.0, calm, calm, calm]
     assert drift_began(post.store) == calm
     for _ in range(4):
         post.check()
-    assert drift_began(post.store) is None and post.drift_since[-1] == post.now - HOUR
+    assert drift_began(post.store) is None and since(post)[-1] == post.now - HOUR
 
 
 def test_when_a_drift_began_is_unknown_without_an_earlier_check() -> None:
     post = Post(AUTOMATIC)
     post.check(DRIFTS)
-    assert post.drift_since == [0.0] and drift_began(post.store) is None
+    assert since(post) == [0.0] and drift_began(post.store) is None
 
 
 def test_retrainings_keep_their_distance() -> None:
