@@ -1,10 +1,10 @@
 """A TCP proxy on the public port of an environment, which makes switching releases seamless.
 
-For each new connection it reads the port of the current release from the state file; open
+A new connection goes to the port of the current release, which the state file names; open
 connections stay where they are. If the file is damaged, the last known release keeps serving. While
 there is a canary, the head of a connection's first request decides which of the two gets it; if the
-canary does not accept connections, the current release does. The front is started by `local`, and
-needs only the standard library.
+canary does not accept connections, the current release does. When the release closes a connection,
+as it does with silent and slow clients, the front closes the client's. It is started by `local`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ import contextlib
 import hashlib
 import json
 import re
+import resource
 import secrets
 import signal
+import socket
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import uvloop
 
 CHUNK = 64 * 1024
 HEAD_SECONDS = 10.0  # a client that sends nothing for so long gets the current release
+READING_MILLISECONDS = 30_000
+MOST_CLIENTS = 20_000
+OTHER_DESCRIPTORS = 64  # than those of clients and their connections to a release
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True)
@@ -88,34 +94,9 @@ class CurrentRelease:
 
     def __init__(self, state: Path) -> None:
         self._state = state
+        self._file: tuple[int, ...] = ()  # which version of the file `_last` is from
         self._last: Routes | None = None
-        self._damaged = False
         self._unreachable: int | None = None
-
-    async def connect(self, reader: asyncio.StreamReader) -> Streams:
-        """Connect a client to its release, and forward what had to be read to choose it.
-
-        Raises:
-            OSError: the release does not accept connections, or none is known.
-        """
-        head = await _read_head(reader) if self.routes().canary else b""
-        routes = self.routes()  # again: they may have changed while the head arrived
-        streams = await self._connect_to_canary(routes.canary, head)
-        streams = streams or await asyncio.open_connection("127.0.0.1", routes.port)
-        streams[1].write(head)
-        return streams
-
-    async def _connect_to_canary(self, canary: Canary | None, head: bytes) -> Streams | None:
-        """None if the connection is not for the canary, or it does not accept it."""
-        if canary is None or not canary.gets(head):
-            return None
-        try:
-            return await asyncio.open_connection("127.0.0.1", canary.port)
-        except OSError as error:
-            if self._unreachable != canary.port:
-                self._unreachable = canary.port
-                _log_error(f"the canary {canary.version} gets no connections: {error}")
-            return None
 
     def routes(self) -> Routes:
         """Its routes, or the last known ones if the file is damaged, which is logged once.
@@ -123,56 +104,229 @@ class CurrentRelease:
         Raises:
             OSError: there is no state file, or no port is known.
         """
-        try:
-            self._last = Routes.from_state(json.loads(self._state.read_text(encoding="utf-8")))
-            self._damaged = False
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if not self._damaged:
-                self._damaged = True
+        found = self._state.stat()
+        file = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if file != self._file:
+            try:
+                self._last = Routes.from_state(json.loads(self._state.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 _log_error(f"{self._state} is damaged: run make deploy to replace it")
-            if self._last is None:
-                raise ConnectionError("no release is known") from None
+            self._file = file
+        if self._last is None:
+            raise ConnectionError("no release is known")
         return self._last
+
+    async def connect(self, head: bytes, side: Side) -> asyncio.Transport:
+        """Open a client's connection to its release.
+
+        Args:
+            head: what the client has sent so far.
+            side: gets what the release sends.
+
+        Raises:
+            OSError: the release does not accept connections, or none is known.
+        """
+        routes = self.routes()
+        if routes.canary and routes.canary.gets(head):
+            try:
+                return await _connection_to(routes.canary.port, side)
+            except OSError as error:
+                if self._unreachable != routes.canary.port:
+                    self._unreachable = routes.canary.port
+                    _log_error(f"the canary {routes.canary.version} gets no connections: {error}")
+        return await _connection_to(routes.port, side)
+
+
+class Side(asyncio.Protocol):
+    """One of two joined connections: what it receives is written to the other one."""
+
+    other: asyncio.Transport | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Forward data."""
+        if self.other:
+            self.other.write(data)
+
+    def pause_writing(self) -> None:
+        """Read no more from the other connection than this one takes."""
+        if self.other and not self.other.is_closing():
+            self.other.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read on."""
+        if self.other and not self.other.is_closing():
+            self.other.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Close the other connection once it has written what waits."""
+        if self.other:
+            self.other.close()
+
+
+class Client(Side):
+    """The side of a client, who is connected to a release as soon as it is known which one."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients, self._release = clients, Side()
+        self._head, self._has_ended = b"", False
+        self._timer: asyncio.TimerHandle | None = None  # while its head is being read
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connect to a release, after reading the first head if there is a canary."""
+        self.transport = self._release.other = cast(asyncio.Transport, transport)
+        _limit_unread(transport)
+        try:
+            has_canary = self._clients.release.routes().canary is not None
+        except OSError:
+            self.transport.close()
+            return
+        if not self._clients.admit(self):
+            self.transport.abort()
+        elif has_canary:
+            self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._connect)
+        else:
+            self._connect()
+
+    def data_received(self, data: bytes) -> None:
+        """Forward data, or add it to the head."""
+        self._clients.silent.pop(self, None)
+        if self.other:
+            self.other.write(data)
+            return
+        self._head += data
+        if self._timer and (len(self._head) >= CHUNK or _END_OF_HEAD.search(self._head)):
+            self._connect()
+
+    def eof_received(self) -> bool:
+        """Forward the end; the connection stays open for the response."""
+        self._has_ended = True
+        if self.other and not self.other.is_closing():
+            self.other.write_eof()
+        elif self._timer:
+            self._connect()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the release."""
+        self._clients.forget(self)
+        if self._timer:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _connect(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+        self.transport.pause_reading()
+        self._clients.run(self._join())
+
+    async def _join(self) -> None:
+        try:
+            release = await self._clients.release.connect(self._head, self._release)
+        except OSError:
+            self.transport.close()
+            return
+        if self.transport.is_closing():  # the client did not wait
+            release.close()
+            return
+        self.other = release
+        release.write(self._head)
+        self._head = b""
+        if self._has_ended:
+            release.write_eof()
+        else:
+            self.transport.resume_reading()
+
+
+class Clients:
+    """The clients of an environment.
+
+    Args:
+        most: number of clients at the same time. One more takes the place of the client that has
+            been silent for longest since it connected; without a silent one, it is refused.
+    """
+
+    def __init__(self, release: CurrentRelease, most: int) -> None:
+        self.release = release
+        self.silent: dict[Client, None] = {}
+        self._most = most
+        self._clients: set[Client] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio may let them be garbage-collected
+
+    def admit(self, client: Client) -> bool:
+        """Whether a client may stay."""
+        if len(self._clients) >= self._most:
+            longest = next(iter(self.silent), None)
+            if longest is None:
+                return False
+            self.forget(longest)
+            longest.transport.abort()
+        self._clients.add(client)
+        self.silent[client] = None
+        return True
+
+    def forget(self, client: Client) -> None:
+        """Make room for another client."""
+        self._clients.discard(client)
+        self.silent.pop(client, None)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class ErrorLog:  # pylint: disable=too-few-public-methods
+    """Logs unexpected errors, each kind once: one of every connection would fill the disk."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def log(self, _: object, context: dict[str, Any]) -> None:
+        """Log an error, as the event loop reports it."""
+        if context["message"] not in self._seen:
+            self._seen.add(context["message"])
+            _log_error(f"{context['message']}: {context.get('exception')!r}")
 
 
 async def run(host: str, port: int, state: Path) -> None:
     """Forward connections to the current release until SIGTERM."""
-
-    release = CurrentRelease(state)
-    tasks: set[asyncio.Task[None]] = set()  # asyncio itself may let them be garbage-collected
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(connect(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(writer):
-            to_release = await release.connect(reader)
-            with contextlib.closing(to_release[1]):
-                await asyncio.gather(_pipe(reader, to_release[1]), _pipe(to_release[0], writer))
-
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    server = await asyncio.start_server(accept, host, port, backlog=2048)
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(ErrorLog().log)
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    clients = Clients(CurrentRelease(state), most_clients())
+    server = await loop.create_server(lambda: Client(clients), host, port, backlog=2048)
     await ended.wait()
     server.close()  # leaving `async with server` would wait for open connections
 
 
-async def _read_head(reader: asyncio.StreamReader) -> bytes:
-    """What a connection begins with, at least to the end of the first request's head.
+def most_clients() -> int:
+    """How many clients this process can connect, after raising its limit of descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CLIENTS + OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CLIENTS
+    return max(1, min(MOST_CLIENTS, (soft - OTHER_DESCRIPTORS) // 2))
 
-    It is shorter if the client stops sending, or does not send all of it in time.
-    """
-    head = b""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(HEAD_SECONDS):
-            while not _END_OF_HEAD.search(head) and len(head) < CHUNK:
-                data = await reader.read(CHUNK)
-                if not data:
-                    break
-                head += data
-    return head
+
+async def _connection_to(port: int, side: Side) -> asyncio.Transport:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(lambda: side, "127.0.0.1", port)
+    return transport
+
+
+def _limit_unread(transport: asyncio.BaseTransport) -> None:
+    """Drop the connection of a client that reads nothing of a response for too long (on Linux)."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connected = transport.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, READING_MILLISECONDS)
 
 
 def _header(head: bytes, name: str) -> bytes | None:
@@ -181,15 +335,6 @@ def _header(head: bytes, name: str) -> bytes | None:
     pattern = rb"(?im)^" + re.escape(name.encode()) + rb":[ \t]*(.*?)[ \t]*\r?$"
     found = re.search(pattern, lines)
     return found[1] if found else None
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.write_eof()
 
 
 def _log_error(message: str) -> None:
@@ -204,7 +349,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, help="file that names the release")
     options = parser.parse_args()
     try:
-        asyncio.run(run(options.host, options.port, options.state))
+        uvloop.run(run(options.host, options.port, options.state))
     except OSError as error:
         _log_error(f"port {options.port}: {error}")
         return 1

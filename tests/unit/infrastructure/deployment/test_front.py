@@ -12,15 +12,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from infrastructure.deployment import front as front_module
-from infrastructure.deployment.front import Canary, CurrentRelease, Routes
+from infrastructure.deployment.front import (
+    OTHER_DESCRIPTORS,
+    Canary,
+    Client,
+    Clients,
+    CurrentRelease,
+    ErrorLog,
+    Routes,
+)
 from shared.files import write_atomically
 from shared.paths import ROOT
 from tests.served import free_port
@@ -29,14 +37,17 @@ SECONDS = 10.0
 
 
 class Echo(socketserver.BaseRequestHandler):
-    """Sends the release's name, then echoes until the client stops sending."""
+    """Sends the release's name, then echoes until the client stops sending, or sends "leave"."""
 
     def handle(self) -> None:
         self.request.sendall(self.server.name)  # type: ignore[attr-defined]
         while data := self.request.recv(65536):
+            if data == b"leave":
+                return
             self.request.sendall(data)
         time.sleep(self.server.linger)  # type: ignore[attr-defined]
-        self.request.sendall(b"<end>")
+        with suppress(ConnectionError):
+            self.request.sendall(b"<end>")
 
 
 class Release(socketserver.ThreadingTCPServer):
@@ -103,19 +114,24 @@ def _releases() -> Iterator[tuple[Release, Release]]:
         new.shutdown()
 
 
-@pytest.fixture(name="front")
-def _front(tmp_path: Path, releases: tuple[Release, Release]) -> Iterator[Front]:
-    """A running front with the old release behind it."""
-    port, state, log = free_port(), tmp_path / "current.json", tmp_path / "front.log"
+@contextmanager
+def front_process(folder: Path, port: int, descriptors: int | None = None) -> Iterator[Front]:
+    """A running front with the release on this port behind it.
+
+    Args:
+        descriptors: limit of its open files.
+    """
+    own, state, log = free_port(), folder / "current.json", folder / "front.log"
     command = [sys.executable, "-m", "infrastructure.deployment.front"]
+    limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
+    write_atomically(state, json.dumps(state_of(port)))
     with (
         log.open("wb") as errors,
         subprocess.Popen(
-            [*command, "--port", str(port), "--state", str(state)], cwd=ROOT, stderr=errors
+            [*limit, *command, "--port", str(own), "--state", str(state)], cwd=ROOT, stderr=errors
         ) as process,
     ):
-        front = Front(process, port, state, log)
-        front.serve(releases[0].port)
+        front = Front(process, own, state, log)
         try:
             deadline = time.monotonic() + SECONDS
             while process.poll() is None and time.monotonic() < deadline:
@@ -127,6 +143,13 @@ def _front(tmp_path: Path, releases: tuple[Release, Release]) -> Iterator[Front]
             yield front
         finally:
             process.kill()
+
+
+@pytest.fixture(name="front")
+def _front(tmp_path: Path, releases: tuple[Release, Release]) -> Iterator[Front]:
+    """A running front with the old release behind it."""
+    with front_process(tmp_path, releases[0].port) as front:
+        yield front
 
 
 def test_bytes_pass_both_ways_unchanged(front: Front) -> None:
@@ -331,39 +354,100 @@ def test_connections_of_a_dead_canary_go_to_the_current_release(
     assert line.startswith("error: the canary 2 gets no connections: ")
 
 
+async def _first_bytes(state: Path, *sent: bytes, between: Callable[[], object]) -> bytes:
+    """What a client gets first through a front in this process.
+
+    Args:
+        sent: parts of what it sends.
+        between: called before the last part.
+    """
+    clients = Clients(CurrentRelease(state), 10)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Client(clients), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for part in sent[:-1]:
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        between()
+        writer.writelines(sent[-1:])
+        with closing(writer):
+            return await reader.readexactly(3)
+
+
 def test_the_routes_are_those_after_the_head_has_arrived(
     tmp_path: Path, releases: tuple[Release, Release]
 ) -> None:
     state = tmp_path / "current.json"
-    state.write_text(json.dumps(state_of(free_port(), free_port())), encoding="utf-8")
+    write_atomically(state, json.dumps(state_of(free_port(), free_port())))
 
-    async def connect() -> bytes:
-        reader = asyncio.StreamReader()
-        connecting = asyncio.create_task(CurrentRelease(state).connect(reader))
-        reader.feed_data(b"POST ")
-        await asyncio.sleep(0)  # the routes are read for the first time
-        state.write_text(json.dumps(state_of(releases[1].port)), encoding="utf-8")
-        reader.feed_data(head_of()[5:])
-        response, writer = await connecting
-        with closing(writer):
-            return await response.readexactly(3)
+    def switch() -> None:
+        write_atomically(state, json.dumps(state_of(releases[1].port)))
 
-    assert asyncio.run(connect()) == b"new"
+    first = _first_bytes(state, b"POST ", head_of()[5:], between=switch)
+    assert asyncio.run(first) == b"new"
 
 
 def test_a_client_that_sends_nothing_gets_the_current_release(
     tmp_path: Path, releases: tuple[Release, Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "current.json"
-    state.write_text(json.dumps(state_of(releases[0].port, releases[1].port)), encoding="utf-8")
+    write_atomically(state, json.dumps(state_of(releases[0].port, releases[1].port)))
     monkeypatch.setattr(front_module, "HEAD_SECONDS", 0.05)
+    assert asyncio.run(_first_bytes(state, between=lambda: None)) == b"old"
 
-    async def connect() -> bytes:
-        response, writer = await CurrentRelease(state).connect(asyncio.StreamReader())
-        with closing(writer):
-            return await response.readexactly(3)
 
-    assert asyncio.run(connect()) == b"old"
+def test_the_front_leaves_a_client_whose_release_has_left(front: Front) -> None:
+    with closing(front.connect()) as connection:
+        assert read(connection, 3) == b"old"
+        connection.sendall(b"leave")
+        assert read(connection, 1) == b""
+
+
+def test_a_full_front_drops_who_was_silent_for_longest(
+    tmp_path: Path, releases: tuple[Release, Release]
+) -> None:
+    with front_process(tmp_path, releases[0].port, descriptors=OTHER_DESCRIPTORS + 2 * 30) as front:
+        silent = [front.connect() for _ in range(100)]
+        busy = [front.connect() for _ in range(29)]
+        for connection in busy:
+            connection.sendall(b"hello")
+            assert read(connection, 8) == b"oldhello"
+        assert all(_is_left(connection) for connection in silent[:-1])
+        silent[-1].sendall(b"hello")
+        assert read(silent[-1], 8) == b"oldhello"
+        with closing(front.connect()) as refused:
+            assert _is_left(refused)
+        busy.pop().close()
+        deadline = time.monotonic() + SECONDS
+        while _is_left(connection := front.connect(), 3) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        connection.sendall(b"hello")
+        assert read(connection, 5) == b"hello"
+        assert front.log.read_bytes() == b""
+    for connection in (*silent, *busy):
+        connection.close()
+
+
+def _is_left(connection: socket.socket, size: int = 100) -> bool:
+    """Whether a connection ends before it has received so much."""
+    try:
+        return len(read(connection, size)) < size
+    except ConnectionResetError:
+        return True
+
+
+def test_an_unexpected_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
+    errors = ErrorLog()
+    for message in ("accept failed", "accept failed", "read failed"):
+        errors.log(None, {"message": message, "exception": OSError(24, "Too many open files")})
+    errors.log(None, {"message": "accept failed"})
+    reason = "OSError(24, 'Too many open files')"
+    assert capfd.readouterr().err.splitlines() == [
+        f"error: accept failed: {reason}",
+        f"error: read failed: {reason}",
+    ]
 
 
 def test_a_state_of_an_older_version_has_no_canary() -> None:
