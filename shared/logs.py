@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 from pythonjsonlogger.json import JsonFormatter
@@ -65,6 +65,7 @@ class _Line(msgspec.Struct):
     path: str
     status: int
     seconds: float
+    client: str | msgspec.UnsetType
     trace_id: str | msgspec.UnsetType
 
 
@@ -84,9 +85,7 @@ class AccessLog:
         self, stream: BinaryIO | None = None, *, interval: float = 0.05, capacity: int = 100_000
     ) -> None:
         self._stream = stream or sys.stderr.buffer
-        self._waiting: deque[tuple[float, str, str, str, int, float, str | None]] = deque(
-            maxlen=capacity
-        )
+        self._waiting: deque[tuple[Any, ...]] = deque(maxlen=capacity)
         self._closing = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(interval,), name="access-log", daemon=True
@@ -100,10 +99,12 @@ class AccessLog:
         path: str,
         status: int,
         seconds: float,
+        client: str | None = None,
         trace_id: str | None = None,
     ) -> None:
         """Queue the line of a finished request."""
-        self._waiting.append((time.time(), request_id, method, path, status, seconds, trace_id))
+        line = (time.time(), request_id, method, path, status, seconds, client, trace_id)
+        self._waiting.append(line)
 
     def close(self) -> None:
         """Write the waiting lines and end the thread."""
@@ -124,7 +125,7 @@ class AccessLog:
     def _lines(self) -> Iterator[bytes]:
         encode = msgspec.json.Encoder().encode
         for _ in range(len(self._waiting)):
-            at, request_id, method, path, status, seconds, trace_id = self._waiting.popleft()
+            at, request_id, method, path, status, seconds, *more = self._waiting.popleft()
             line = _Line(
                 datetime.fromtimestamp(at, UTC),
                 "INFO",
@@ -135,7 +136,7 @@ class AccessLog:
                 path[:_LONGEST_PATH],
                 status,
                 round(seconds, 6),
-                trace_id or msgspec.UNSET,
+                *(value or msgspec.UNSET for value in more),
             )
             yield encode(line) + b"\n"
 

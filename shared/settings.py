@@ -234,6 +234,8 @@ class ServingSettings(_Environment):
         cors_origins: web origins whose pages may send requests, separated by spaces.
         access_log: whether to log a line for each request.
         log_format: ``json``, ``text``, or ``auto``: text on a terminal, else JSON.
+        proxy_protocol: whether connections may begin with the address of their client, as a proxy
+            that all of them come from writes it (PROXY protocol, version 1).
     """
 
     model_config = SettingsConfigDict(env_prefix="SERVING_")
@@ -256,3 +258,4 @@ class ServingSettings(_Environment):
     cors_origins: str = ""
     access_log: bool = False
     log_format: LogFormat = "auto"
+    proxy_protocol: bool = False

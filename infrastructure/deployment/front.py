@@ -34,6 +34,9 @@ MOST_CLIENTS = 20_000
 OTHER_DESCRIPTORS = 64  # than those of clients and their connections to a release
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
+Address = tuple[Any, ...]
+"""Host and port of a client."""
+
 
 @dataclass(frozen=True)
 class Canary:
@@ -48,6 +51,7 @@ class Canary:
     version: str
     share: int
     header: str
+    introduced: bool = False
 
     def gets(self, head: bytes) -> bool:
         """Whether it gets a connection that begins with this head of a request.
@@ -69,20 +73,26 @@ class Canary:
 
 @dataclass(frozen=True)
 class Routes:
-    """Where connections go."""
+    """Where connections go.
+
+    Attributes:
+        introduced: whether a connection begins with the address of its client.
+    """
 
     port: int
     canary: Canary | None = None
+    introduced: bool = False
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Routes:
         """The routes that the content of a state file describes."""
+        port, introduced = int(state["port"]), bool(state.get("introduced"))
         canary = state.get("canary")
         if canary is None:
-            return cls(int(state["port"]))
+            return cls(port, None, introduced)
         release, share, header = canary["release"], int(canary["share"]), str(canary["header"])
-        version = str(release["version"])
-        return cls(int(state["port"]), Canary(int(release["port"]), version, share, header))
+        version, also = str(release["version"]), bool(release.get("introduced"))
+        return cls(port, Canary(int(release["port"]), version, share, header, also), introduced)
 
 
 class CurrentRelease:
@@ -116,11 +126,12 @@ class CurrentRelease:
             raise ConnectionError("no release is known")
         return self._last
 
-    async def connect(self, head: bytes, side: Side) -> asyncio.Transport:
-        """Open a client's connection to its release.
+    async def connect(self, head: bytes, client: Address, side: Side) -> asyncio.Transport:
+        """Open a client's connection to its release, and introduce the client.
 
         Args:
             head: what the client has sent so far.
+            client: its address.
             side: gets what the release sends.
 
         Raises:
@@ -129,12 +140,12 @@ class CurrentRelease:
         routes = self.routes()
         if routes.canary and routes.canary.gets(head):
             try:
-                return await _connection_to(routes.canary.port, side)
+                return await _connection_to(routes.canary, client, side)
             except OSError as error:
                 if self._unreachable != routes.canary.port:
                     self._unreachable = routes.canary.port
                     _log_error(f"the canary {routes.canary.version} gets no connections: {error}")
-        return await _connection_to(routes.port, side)
+        return await _connection_to(routes, client, side)
 
 
 class Side(asyncio.Protocol):
@@ -223,7 +234,8 @@ class Client(Side):
 
     async def _join(self) -> None:
         try:
-            release = await self._clients.release.connect(self._head, self._release)
+            address = self.transport.get_extra_info("peername")
+            release = await self._clients.release.connect(self._head, address, self._release)
         except OSError:
             self.transport.close()
             return
@@ -316,10 +328,21 @@ def most_clients() -> int:
     return max(1, min(MOST_CLIENTS, (soft - OTHER_DESCRIPTORS) // 2))
 
 
-async def _connection_to(port: int, side: Side) -> asyncio.Transport:
+async def _connection_to(
+    release: Routes | Canary, client: Address, side: Side
+) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_connection(lambda: side, "127.0.0.1", port)
+    transport, _ = await loop.create_connection(lambda: side, "127.0.0.1", release.port)
+    if release.introduced:
+        transport.write(introduction(client))
     return transport
+
+
+def introduction(client: Address) -> bytes:
+    """The line of the PROXY protocol, version 1, that tells where a connection comes from."""
+    host, port = client[:2]
+    family, here = ("TCP6", "::1") if ":" in host else ("TCP4", "127.0.0.1")
+    return f"PROXY {family} {host} {here} {port} 0\r\n".encode()
 
 
 def _limit_unread(transport: asyncio.BaseTransport) -> None:

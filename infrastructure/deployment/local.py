@@ -680,6 +680,7 @@ def _start(folder: Path, wanted: _Wanted, default_log: str) -> Release:
         ENVIRONMENT: folder.parent.parent.name,
         "BENTOML_HOME": str(home),  # separate, so that two releases do not sum their metrics
         "WORKERS": str(workers),
+        "SERVING_PROXY_PROTOCOL": "true",
     }
     key = ""
     if KEYS in variables:
@@ -701,6 +702,7 @@ def _start(folder: Path, wanted: _Wanted, default_log: str) -> Release:
         *(build.version, build.bento_tag, str(folder), port, workers, process.pid, started),
         api_key=key,
         variables=variables,
+        introduced=True,
     )
 
 

@@ -32,6 +32,7 @@ class Release:
         variables: the SERVING_* variables and PREDICTION_LOG_URL that it was started with; None
             if an older version of this project did not record them.
         canary: the release that gets a share of its traffic, if there is one.
+        introduced: whether the front begins each connection with the address of its client.
     """
 
     version: str
@@ -44,6 +45,7 @@ class Release:
     api_key: str = ""
     variables: dict[str, str] | None = None
     canary: Canary | None = None
+    introduced: bool = False
 
     @property
     def bento(self) -> Path:

@@ -142,7 +142,7 @@ class BentoService:
         self._service = service
         settings = self.settings
         configure_logs(settings.log_format)
-        adapt_uvicorn(settings.head_seconds, settings.body_seconds, self._processes.workers)
+        adapt_uvicorn(settings, self._processes.workers)
         outer = partial(
             outer_app, started=self.started, settings=settings, authorise=self._authorise
         )

@@ -15,12 +15,16 @@ import uvicorn
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.settings import ServingSettings
+
 TOO_SLOW = b"408 Request Timeout"
 TOO_LARGE = b"431 Request Header Fields Too Large"
 _BODIES = {
     TOO_SLOW: b'{"error":"the request did not arrive in time"}',
     TOO_LARGE: b'{"error":"the head of the request is too large"}',
 }
+_INTRODUCTION = b"PROXY "
+_LONGEST_INTRODUCTION = 107  # bytes of a line of the PROXY protocol's version 1
 _ACCEPTS = 16  # 256 clients are connected in 16 turns
 
 
@@ -80,6 +84,8 @@ class LimitedProtocol(HttpToolsProtocol):
         reading_seconds: how long a client may read nothing of a response before the connection is
             dropped (on Linux only).
         idle_stop_seconds: how long an idle connection stays open when the server stops.
+        introduced: whether a connection may begin with the address of its client, in a line of the
+            PROXY protocol, version 1 (https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt).
     """
 
     head_seconds = 10.0
@@ -87,7 +93,9 @@ class LimitedProtocol(HttpToolsProtocol):
     head_bytes = 64 * 2**10
     reading_seconds = 30.0
     idle_stop_seconds = 0.2
+    introduced = False
 
+    _introduction = b""  # the start of the line, until it is complete
     _timer: asyncio.TimerHandle | None = None
     _awaits_body = False  # whether the timer is for a body
     _received = 0  # bytes since the timer was started
@@ -103,6 +111,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Cancel the timer if a request is complete, else start one or count the bytes."""
+        if self.introduced:
+            data = self._after_introduction(data)
+            if not data:
+                return
         super().data_received(data)
         if self._is_responding and not self._is_in_head:
             if self.cycle.more_body:
@@ -117,6 +129,23 @@ class LimitedProtocol(HttpToolsProtocol):
             self._received += len(data)
             if self._received > self.head_bytes:
                 self._refuse(TOO_LARGE)
+
+    def _after_introduction(self, data: bytes) -> bytes:
+        """What follows the address of the client, which may be missing."""
+        data = self._introduction + data
+        line, end, rest = data.partition(b"\r\n")
+        if not data.startswith(_INTRODUCTION[: len(data)]):
+            self.introduced = False
+            return data
+        if not end and len(data) <= _LONGEST_INTRODUCTION:
+            self._introduction = data
+            return b""
+        self.introduced = False
+        _, *fields = line.decode("latin-1").split(" ")
+        if not end or len(fields) != 5 or not fields[3].isdecimal():
+            return data  # which is no HTTP either
+        self.client = (fields[1], int(fields[3]))
+        return rest
 
     def shutdown(self) -> None:
         """Close when the server stops; an idle connection a little later, if no request arrives."""
@@ -190,14 +219,15 @@ class EagerServer(uvicorn.Server):
         await super().startup(sockets and [each.dup() for each in sockets * self.accepts])
 
 
-def install(head_seconds: float, body_seconds: float, workers: int) -> None:
+def install(settings: ServingSettings, workers: int) -> None:
     """Use `LimitedProtocol` and `EagerServer` in every server started later in this process.
 
     With several workers, each accepts only one connection per turn: otherwise the first worker to
     wake up would take them all.
     """
-    LimitedProtocol.head_seconds = head_seconds
-    LimitedProtocol.body_seconds = body_seconds
+    LimitedProtocol.head_seconds = settings.head_seconds
+    LimitedProtocol.body_seconds = settings.body_seconds
+    LimitedProtocol.introduced = settings.proxy_protocol
     auto.AutoHTTPProtocol = LimitedProtocol
     EagerServer.accepts = _ACCEPTS if workers == 1 else 1
     uvicorn.Server = EagerServer  # type: ignore[misc]

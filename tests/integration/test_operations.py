@@ -12,6 +12,7 @@ import pytest
 
 from application.inference.api_keys import entry_of, new_key
 from tests.served import serve
+from tests.strength import JSON, request_of, send_raw, statuses
 
 SETOSA = [[5.1, 3.5, 1.4, 0.2]]
 OURS, OTHERS = "https://app.example.org", "https://elsewhere.example.org"
@@ -94,19 +95,23 @@ def test_the_access_log_has_a_line_per_request_with_request_id_and_trace(
     exported_bento: Path, tmp_path: Path
 ) -> None:
     trace = f"00-{TRACE}-00f067aa0ba902b7-01"
-    with serve(exported_bento, tmp_path, 1, SERVING_ACCESS_LOG="true") as url:
+    settings = {"SERVING_ACCESS_LOG": "true", "SERVING_PROXY_PROTOCOL": "true"}
+    with serve(exported_bento, tmp_path, 1, **settings) as url:
         response = httpx.post(
             f"{url}/classify", json=SETOSA, headers={"X-Request-ID": "mine", "traceparent": trace}
         )
         assert response.headers["traceparent"] == trace
         assert response.headers["x-request-id"] == "mine"
-        assert httpx.post(f"{url}/classify", json=[[]]).status_code == 422
+        introduction = b"PROXY TCP4 203.0.113.9 127.0.0.1 51234 0\r\n"
+        request = introduction + request_of("/classify", b"[[]]", JSON)
+        assert statuses(send_raw(httpx.URL(url).port or 80, [request])) == [422]
     lines = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines()]
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
     requests: list[dict[str, Any]] = [line for line in lines if line.get("path") == "/classify"]
     traces = [(line["status"], line.get("trace_id")) for line in requests]
     assert traces == [(200, TRACE), (422, None)]
     assert requests[0]["request_id"] == "mine"
+    assert [line["client"] for line in requests] == ["127.0.0.1", "203.0.113.9"]
     assert 0 < requests[0]["seconds"] < 60
 
 

@@ -123,6 +123,7 @@ class LogAccess(Protocol):
         path: str,
         status: int,
         seconds: float,
+        client: str | None,
         trace_id: str | None,
     ) -> None:
         """Write one line."""
@@ -222,7 +223,8 @@ class PredictionApp:
         if self._access_log:
             seconds = time.perf_counter() - start
             method, path = scope["method"], scope["path"]
-            self._access_log(request_id, method, path, status, seconds, trace_id)
+            client, _ = scope.get("client") or (None, None)
+            self._access_log(request_id, method, path, status, seconds, client, trace_id)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
         """Let the other application handle a request, with its request ID; returns the status."""

@@ -28,6 +28,7 @@ from infrastructure.deployment.front import (
     CurrentRelease,
     ErrorLog,
     Routes,
+    introduction,
 )
 from shared.files import write_atomically
 from shared.paths import ROOT
@@ -396,6 +397,25 @@ def test_a_client_that_sends_nothing_gets_the_current_release(
     write_atomically(state, json.dumps(state_of(releases[0].port, releases[1].port)))
     monkeypatch.setattr(front_module, "HEAD_SECONDS", 0.05)
     assert asyncio.run(_first_bytes(state, between=lambda: None)) == b"old"
+
+
+def test_a_release_that_asks_for_it_is_told_who_its_client_is(
+    front: Front, releases: tuple[Release, Release]
+) -> None:
+    state = state_of(releases[0].port, releases[1].port)
+    write_atomically(front.state, json.dumps({**state, "introduced": True}))
+    for first, name in ((head_of(method="GET"), b"old"), (head_of(), b"new")):
+        with closing(front.connect()) as connection:
+            connection.sendall(first)
+            connection.shutdown(socket.SHUT_WR)
+            port = connection.getsockname()[1]
+            line = b"PROXY TCP4 127.0.0.1 127.0.0.1 %d 0\r\n" % port if name == b"old" else b""
+            assert read(connection, 1000) == name + line + first + b"<end>"
+
+
+def test_a_client_is_introduced_by_host_and_port() -> None:
+    assert introduction(("203.0.113.9", 7)) == b"PROXY TCP4 203.0.113.9 127.0.0.1 7 0\r\n"
+    assert introduction(("2001:db8::1", 7, 0, 0)) == b"PROXY TCP6 2001:db8::1 ::1 7 0\r\n"
 
 
 def test_the_front_leaves_a_client_whose_release_has_left(front: Front) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import inspect
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from infrastructure.serving.uvicorn_protocol import EagerServer, LimitedProtocol, install
+from shared.settings import ServingSettings
 
 
 @pytest.fixture(name="uninstalled", autouse=True)
@@ -26,12 +28,12 @@ def _uninstalled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
     monkeypatch.setattr(uvicorn, "Server", uvicorn.Server)
     monkeypatch.setattr(EagerServer, "accepts", 1)
-    for name in ("head_seconds", "body_seconds"):
+    for name in ("head_seconds", "body_seconds", "introduced"):
         monkeypatch.setattr(LimitedProtocol, name, getattr(LimitedProtocol, name))
 
 
 def test_a_server_that_is_configured_as_bentoml_does_it_takes_the_limited_protocol() -> None:
-    install(head_seconds=7.0, body_seconds=70.0, workers=1)
+    install(ServingSettings(head_seconds=7.0, body_seconds=70.0), workers=1)
     config = uvicorn.Config(app=lambda scope: None, log_config=None, timeout_keep_alive=5)
     config.load()
     assert config.http_protocol_class is LimitedProtocol
@@ -71,7 +73,7 @@ class FakeTransport:
 def writes_of_response(body: bool) -> list[bytes]:
     """The writes for a response, with its body or before the body is sent."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
         del scope, receive
         headers = [(b"content-length", b"4")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -113,7 +115,7 @@ def responses_until_each_client_has_one() -> int:
     clients: set[tuple[str, int]] = set()
     responses = 0
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
         nonlocal responses
         del receive
         if len(clients) < CLIENTS:
@@ -135,10 +137,85 @@ def responses_until_each_client_has_one() -> int:
 
 
 def test_clients_that_connect_at_once_do_not_wait_for_each_others_next_requests() -> None:
-    install(head_seconds=10.0, body_seconds=30.0, workers=1)
+    install(ServingSettings(), workers=1)
     assert responses_until_each_client_has_one() < 8 * CLIENTS
 
 
 def test_several_workers_accept_one_connection_at_a_time() -> None:
-    install(head_seconds=10.0, body_seconds=30.0, workers=2)
+    install(ServingSettings(), workers=2)
     assert responses_until_each_client_has_one() > 16 * CLIENTS  # one connection in a turn: n²/2
+
+
+def clients_of(*parts: bytes) -> tuple[list[Any], bytes]:
+    """The client of each request of one connection, and what it receives.
+
+    Args:
+        parts: what it sends, with a pause between them.
+    """
+    clients: list[Any] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        clients.append(scope["client"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        server.should_exit = True
+
+    config = uvicorn.Config(app, log_config=None, lifespan="off", http=LimitedProtocol)
+    server = uvicorn.Server(config)
+
+    async def send_all() -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve([listener]))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.01)
+            received = await reader.read()
+            writer.close()
+            server.should_exit = True
+            await serving
+            return received
+
+    return clients, asyncio.run(send_all())
+
+
+GET = b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
+LINE = b"PROXY TCP4 203.0.113.9 127.0.0.1 51234 0\r\n"
+
+
+@pytest.mark.parametrize("parts", [(LINE + GET,), (LINE, GET), (LINE[:3], LINE[3:] + GET)])
+def test_a_proxy_introduces_its_client(parts: Sequence[bytes]) -> None:
+    install(ServingSettings(proxy_protocol=True), workers=1)
+    clients, received = clients_of(*parts)
+    assert received.startswith(b"HTTP/1.1 204 ")
+    assert clients == [("203.0.113.9", 51234)]
+
+
+def test_a_connection_without_introduction_is_of_its_own_client() -> None:
+    install(ServingSettings(proxy_protocol=True), workers=1)
+    clients, received = clients_of(GET)
+    assert received.startswith(b"HTTP/1.1 204 ")
+    assert clients[0][0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        LINE + LINE + GET,
+        b"PROXY UNKNOWN\r\n" + GET,
+        b"PROXY TCP4 203.0.113.9 127.0.0.1 many 0\r\n" + GET,
+        b"PROXY " + b"x" * 200,
+    ],
+)
+def test_a_wrong_introduction_is_refused(sent: bytes) -> None:
+    install(ServingSettings(proxy_protocol=True), workers=1)
+    clients, received = clients_of(sent)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert not clients
+
+
+def test_nobody_else_can_introduce_a_client() -> None:
+    install(ServingSettings(), workers=1)
+    clients, received = clients_of(LINE + GET)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert not clients
