@@ -13,6 +13,20 @@ option = --$(subst _,-,$(shell echo $(1) | tr A-Z a-z))
 args = $(foreach name,$(1),$(if $(call typed,$(name)),$(call option,$(name)) $(call quoted,$(call typed,$(name)))))
 flag = $(if $(call typed,$(1)),$(call option,$(1)))
 
+# A variable on make's command line that nothing reads is a typo. Arguments and switches of commands,
+# variables of makefiles and installers, and settings are read.
+known = $(shell awk '/^class/ {prefix = ""} sub(/.*(alias|prefix)="/, "") {sub(/".*/, ""); if (/_$$/) prefix = $$0; else print; next} \
+	/^    [a-z_]+: / {if (!/Field.$$/) {sub(/:.*/, ""); print prefix toupper($$1)}; next} \
+	{while (match($$0, /call (args|flag|typed|settings),[A-Z_ ]+|^(export )?[A-Z_]+ [:+]=|[A-Z_]+=1|[$$][{][A-Z_]+:[-+]/)) \
+	{name = substr($$0, RSTART, RLENGTH); $$0 = substr($$0, RSTART + RLENGTH); gsub(/[^A-Z_ ]/, "", name); print name}}' \
+	shared/settings.py Makefile make/*.mk scripts/setup/*.sh)
+typos := $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
+typos := $(if $(typos),$(filter-out $(known),$(typos)))
+with_hint = $(shell python3 -c 'import sys; from difflib import get_close_matches as close; name, *known = sys.argv[1:]; upper = name.upper(); \
+	found = close(upper, known, 1, 0.75) or [k for k in known if len(k) > 2 and upper.startswith(k)] or close(upper, known); \
+	print(name, *(f"(did you mean {k}?)" for k in found[:1]))' $(call quoted,$(1)) $(known) || echo $(call quoted,$(1)))
+$(if $(typos),$(error unknown variable $(foreach name,$(typos),$(call with_hint,$(name))): docs/commands.md lists them; write variables of other programs before make))
+
 # MODEL and ENV become parts of paths.
 $(if $(shell for name in $(call quoted,$(MODEL)) $(call quoted,$(ENV)); do case $$name in (''|[!A-Za-z0-9]*|*[!A-Za-z0-9._-]*) echo wrong;; esac; done),\
 	$(error MODEL=$(MODEL) ENV=$(ENV): use letters, digits, . _ and -, starting with a letter or digit))

@@ -174,7 +174,7 @@ class Watch:
                 self._set(state, name, firing.get(name))
             due = "" if WAITING in firing else self._due(observed, firing)
             obstacle = self._obstacle(observed, DRIFT in firing)
-            self._set(state, DUE, due and obstacle and f"{due}. {obstacle.capitalize()}")
+            self._set(state, DUE, due and obstacle and f"{due}. {obstacle}")
             if due and not obstacle and self._is_time(state):
                 state.retraining, state.host = self._clock(), self._host
                 self._deliver(state)
@@ -241,14 +241,14 @@ class Watch:
         """Why this watch does not retrain; empty if it may. Labels of predictions before a drift
         teach nothing about it."""
         if self._place.policy.retrain == "report":
-            return f"run make retrain {self._place.options}"
+            return f"Run make retrain {self._place.options}"
         labels, which = observed.new_labels, "since the champion was trained"
         if drifts:
             labels, which = observed.drift_labels, "of predictions since the drift began"
         fewest = self._place.policy.fewest_labels
         if labels < fewest and not self._place.has_source:
             labelled = f"{labels:,} {inflected(labels, 'label', 'labels')}"
-            return f"only {labelled} {which}, {fewest:,} {inflected(fewest, 'is', 'are')} needed"
+            return f"Only {labelled} {which}, {fewest:,} {inflected(fewest, 'is', 'are')} needed"
         return ""
 
     def _is_time(self, state: WatchState) -> bool:

@@ -11,7 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from importlib.metadata import Distribution, distribution, packages_distributions, version
+from importlib.metadata import Distribution, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from domain.errors import ExportError, reason_of
 from domain.estimators.conformal import ConformalRegressor
 from domain.estimators.search import best_found, keeps_scorer, possible_parts
 from infrastructure.frameworks.scikit_learn import parts_of
-from infrastructure.inference.native import OWN_TYPES, untrusted
+from infrastructure.inference.native import OWN_TYPES, installed_libraries, untrusted
 
 _ALWAYS = ("scikit-learn", "skops")
 
@@ -145,7 +145,7 @@ def _reason(error: Exception) -> str:
 def _libraries(parts: Sequence[Any]) -> Mapping[str, str]:
     """First names of the modules of some estimators, with the distributions that have them."""
     modules = {type(part).__module__ for part in parts}
-    installed = packages_distributions()
+    installed = installed_libraries()
     return {
         module.partition(".")[0]: found.name
         for module in sorted(modules)

@@ -8,9 +8,11 @@ of libraries of estimators are created, even if others are listed.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
@@ -94,7 +96,7 @@ def untrusted(types: Collection[str]) -> list[str]:
     Raises:
         ImportError: the library of a type is missing.
     """
-    installed = packages_distributions()
+    installed = installed_libraries()
     classes = {name: _class_of(name, installed) for name in {*types} - OWN_TYPES}
     libraries = {"sklearn"} | {
         _library_of(name)
@@ -104,6 +106,20 @@ def untrusted(types: Collection[str]) -> list[str]:
     return sorted(
         name for name, found in classes.items() if not found or _library_of(name) not in libraries
     )
+
+
+def installed_libraries() -> Mapping[str, list[str]]:
+    """First names of the modules that are installed, with the distributions that have them.
+
+    Looking through all packages takes half a second, so it is done once, until one is installed.
+    """
+    folders = [folder or "." for folder in sys.path if os.path.isdir(folder or ".")]
+    return _installed(tuple((folder, os.stat(folder).st_mtime_ns) for folder in folders))
+
+
+@lru_cache(maxsize=1)
+def _installed(_folders: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _class_of(name: str, installed: Collection[str]) -> type | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from shared.paths import ROOT
+from shared.settings import MonitorSettings, ProcessSettings, ServingSettings, Settings
 from tests.served import add_petals
 from tests.template.makefiles import HELP, MAKEFILES, TEXT
 
@@ -307,6 +308,58 @@ CHOICES = {
 @pytest.mark.parametrize("target", ["train", "validate", "deploy", "rollback", "gc", "help"])
 def test_choices_in_the_shell_environment_are_ignored(clone: Clone, target: str) -> None:
     assert clone.make("-n", target, **CHOICES).stdout == clone.make("-n", target).stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("MODLE=iris", "MODLE (did you mean MODEL?)"),
+        ("model=iris", "model (did you mean MODEL?)"),
+        ("EVN=production", "EVN (did you mean ENV?)"),
+        ("ENVIRONMENT=production", "ENVIRONMENT (did you mean ENV?)"),
+        ("DRY_RUNN=1", "DRY_RUNN (did you mean DRY_RUN?)"),
+        ("SERVING_APIKEYS=none", "SERVING_APIKEYS (did you mean SERVING_API_KEYS?)"),
+        ("PYTEST_ADDOPTS=-x", "PYTEST_ADDOPTS:"),
+        ("it's=3", "it's:"),
+    ],
+)
+def test_a_mistyped_variable_is_refused_with_a_hint_before_anything_runs(
+    clone: Clone, typed: str, hint: str
+) -> None:
+    done = clone.make("train", typed, "PORT=3001")
+    assert (done.returncode, done.stdout, clone.calls()) == (2, "", [])
+    assert f"unknown variable {hint}" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def settings_in_capitals() -> set[str]:
+    """The variables that any settings read."""
+    names = set()
+    for kind in (Settings, ProcessSettings, MonitorSettings, ServingSettings):
+        prefix = kind.model_config.get("env_prefix", "")
+        for name, field in kind.model_fields.items():
+            names.add(str(field.validation_alias or f"{prefix}{name}").upper())
+    return names
+
+
+def test_every_variable_in_the_help_and_every_setting_may_be_given() -> None:
+    in_help = set(re.findall(r"\b([A-Z_]{2,})=", " ".join(HELP.values())))
+    in_calls = set(" ".join(re.findall(r"call (?:args|flag),([A-Z_ ]+)\)", TEXT)).split())
+    installer = {"EXTRAS", "ACCELERATOR", "TORCH_INDEX"}
+    assert {"SINCE", "REQUIRE_GPU"} <= in_help and {"LEAVE_OUT", "FORCE"} <= in_calls
+    names = in_help | in_calls | installer | settings_in_capitals() | {"MODEL", "CONFIG", "PY"}
+    done = Clone(ROOT).make("-n", "help", *(f"{name}=x" for name in sorted(names)))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_of_fields_that_are_read_under_another_name_are_refused(clone: Clone) -> None:
+    for name in ("QUEUE", "PACKAGES_DIR", "TRACKING_URI", "BENTO_HOME"):
+        assert f"unknown variable {name}" in clone.make("deploy", f"{name}=x").stderr
+
+
+def test_unknown_variables_of_the_environment_are_not_refused(clone: Clone) -> None:
+    variables = {"MODLE": "iris", "PYTEST_ADDOPTS": "-x", "PIP_NO_INDEX": "1"}
+    assert clone.make("-n", "train", **variables).returncode == 0
 
 
 def test_a_key_is_created_for_the_client_passed_to_make(clone: Clone) -> None:

@@ -211,6 +211,12 @@ def test_alerts_are_sent_before_a_retraining_begins() -> None:
     assert post.check(replace(CALM, version="2")) == ["-" + DRIFT]
 
 
+def test_an_alert_that_retraining_is_due_shows_its_command() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    assert post.check(DRIFTS) == [DRIFT, DUE]
+    assert any(shown.endswith("Run make retrain MODEL=m ENV=staging") for shown in post.shown)
+
+
 def test_a_retraining_waits_for_new_labels_or_a_source() -> None:
     post = Post(AUTOMATIC)
     few = replace(CALM, quality=BAD, new_labels=99, drift_labels=500)

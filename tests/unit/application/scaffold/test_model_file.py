@@ -8,16 +8,20 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import black
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from black.files import parse_pyproject_toml
 from threadpoolctl import threadpool_limits
 
 from application.scaffold.estimators import ESTIMATORS, Estimator, choose_estimator
@@ -149,26 +153,45 @@ VARIANTS = [
 
 @dataclass(frozen=True)
 class Made:
-    """A written module, the inspection that it was written from, and its estimator."""
+    """A written module, its table, the inspection that it was written from, and its estimator."""
 
     path: Path
+    table: Path
     inspection: Inspection
     estimator: Estimator
 
 
+@pytest.fixture(name="inspected", scope="module")
+def _inspected(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[Path, Inspection]]:
+    """Writes the table of a kind and inspects it, once."""
+    folder = tmp_path_factory.mktemp("tables")
+
+    @cache
+    def inspected(kind: str) -> tuple[Path, Inspection]:
+        path = folder / f"{kind}.parquet"
+        table(kind).to_parquet(path)
+        return path, inspect_table(read_frame(str(path)), "y", "made")
+
+    return inspected
+
+
 @pytest.fixture(name="made", params=VARIANTS, ids=lambda each: "-".join(filter(None, each)))
-def _made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
+def _made(
+    request: pytest.FixtureRequest,
+    inspected: Callable[[str], tuple[Path, Inspection]],
+    tmp_path: Path,
+) -> Made:
     kind, name = request.param
-    path = tmp_path / "made.parquet"
-    table(kind).to_parquet(path)
-    inspection = inspect_table(read_frame(str(path)), "y", "made")
+    path, inspection = inspected(kind)
     try:
         estimator = choose_estimator(inspection.spec, inspection.rows, name)
     except MissingExtraError as error:
         pytest.skip(str(error))
     module = tmp_path / "made.py"
     module.write_text(render_module(inspection, path.name, estimator), encoding="utf-8")
-    return Made(module, inspection, estimator)
+    return Made(module, path, inspection, estimator)
 
 
 def imported(path: Path) -> ModuleType:
@@ -196,7 +219,7 @@ def test_the_estimator_beats_the_baseline_and_its_export_predicts_the_same(
     made: Made, tmp_path: Path
 ) -> None:
     module = imported(made.path)
-    spec, dataset = module.SPEC, module.load(str(tmp_path / "made.parquet"))
+    spec, dataset = module.SPEC, module.load(str(made.table))
     rows, target = dataset.encoded(spec), dataset.encoded_target(spec)
     estimator = module.build(**made.estimator.parameters)
     scikit_learn.check_export(estimator)
@@ -239,8 +262,7 @@ def test_text_without_blanks_is_split_as_the_export_splits_it(tmp_path: Path) ->
 
 
 def test_the_module_is_formatted(made: Made) -> None:
-    config = f"--config={ROOT / 'pyproject.toml'}"
-    check([sys.executable, "-m", "black", "--check", "--quiet", config, str(made.path)])
+    assert_formatted(made.path)
 
 
 def test_numbers_are_written_as_black_writes_them(tmp_path: Path) -> None:
@@ -249,8 +271,15 @@ def test_numbers_are_written_as_black_writes_them(tmp_path: Path) -> None:
     inspection = inspect_table(frame, "y", "large")
     path.write_text(render_module(inspection, "large.csv", BOOSTING), encoding="utf-8")
     assert "e18" in path.read_text(encoding="utf-8")
-    config = f"--config={ROOT / 'pyproject.toml'}"
-    check([sys.executable, "-m", "black", "--check", "--quiet", config, str(path)])
+    assert_formatted(path)
+
+
+def assert_formatted(path: Path) -> None:
+    """Check that black, with the project's settings, would not change a file."""
+    settings = parse_pyproject_toml(str(ROOT / "pyproject.toml"))
+    versions = {black.TargetVersion[name.upper()] for name in settings.pop("target_version")}
+    text = path.read_text(encoding="utf-8")
+    assert black.format_str(text, mode=black.Mode(versions, **settings)) == text
 
 
 def test_a_module_passes_mypy_and_pylint(tmp_path: Path) -> None:

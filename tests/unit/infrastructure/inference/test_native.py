@@ -26,8 +26,9 @@ from skops.io._protocol import PROTOCOL
 
 from domain.errors import PackageError
 from infrastructure.frameworks.native import save
-from infrastructure.inference.native import load_native, untrusted
+from infrastructure.inference.native import installed_libraries, load_native, untrusted
 from tests import petals
+from tests.installed import LIBRARY, install_library
 from tests.kinds import KINDS, UNLIKE
 
 ROWS = petals.load().encoded(petals.SPEC)
@@ -280,3 +281,13 @@ def test_a_pickle_in_place_of_the_file_is_not_opened(file: Path) -> None:
     file.write_bytes(pickle.dumps(LogisticRegression()))
     with pytest.raises(PackageError, match="skops cannot read .*not a zip file"):
         load_native(file, petals.SPEC)
+
+
+def test_a_library_that_is_installed_later_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert LIBRARY not in installed_libraries()
+    assert installed_libraries() is installed_libraries()
+    install_library(tmp_path)
+    assert LIBRARY in installed_libraries()

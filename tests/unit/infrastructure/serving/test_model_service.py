@@ -175,6 +175,14 @@ def test_a_service_that_cannot_start_is_live_and_says_why_it_is_not_ready(
     assert [status for status, _ in others] == [503] * 3  # nothing of BentoML's page
 
 
+@pytest.fixture(scope="module", name="store")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Bento store with a package."""
+    folder = tmp_path_factory.mktemp("store")
+    run(package_of(folder, "size", {"size": profile(0.1, 0.2)}), folder / "bentoml", "print(0)")
+    return folder / "bentoml"
+
+
 @pytest.mark.parametrize(
     ("variables", "tag", "reason"),
     [
@@ -186,17 +194,15 @@ def test_a_service_that_cannot_start_is_live_and_says_why_it_is_not_ready(
     ids=["log", "keys", "workers", "store"],
 )
 def test_bentoml_serve_ends_with_one_line_if_the_service_cannot_be_built(
-    tmp_path: Path, variables: dict[str, str], tag: str, reason: str
+    store: Path, variables: dict[str, str], tag: str, reason: str
 ) -> None:
-    package = package_of(tmp_path, "size", {"size": profile(0.1, 0.2)})
-    run(package, tmp_path / "bentoml", "print(0)")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "bentoml", "serve", "--arg", f"model_tag={tag}"),
             "application.inference.services.model_service:ModelService",
         ],
         cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), **variables},
+        env={**os.environ, "BENTOML_HOME": str(store), **variables},
         capture_output=True,
         text=True,
         check=False,
