@@ -73,7 +73,7 @@ class FakeTransport:
 def writes_of_response(body: bool) -> list[bytes]:
     """The writes for a response, with its body or before the body is sent."""
 
-    async def app(scope: Any, _receive: Any, send: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         del scope, receive
         headers = [(b"content-length", b"4")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -115,7 +115,7 @@ def responses_until_each_client_has_one() -> int:
     clients: set[tuple[str, int]] = set()
     responses = 0
 
-    async def app(scope: Any, _receive: Any, send: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         nonlocal responses
         del receive
         if len(clients) < CLIENTS:
