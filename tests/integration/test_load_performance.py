@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -93,3 +94,7 @@ def test_100_rows_in_one_request_cost_less_than_100_requests(service_url: str, r
 def test_invalid_requests_do_not_make_valid_ones_fail(service_url: str, row: Row) -> None:
     _, statuses = asyncio.run(_load(service_url, [[row], [[]]], CONNECTIONS))
     assert set(statuses) == {(0, 200), (1, 422)}
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, *sys.argv[1:]]))

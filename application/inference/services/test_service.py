@@ -8,6 +8,7 @@ drift in the service.
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -294,3 +295,7 @@ def test_openapi_examples_are_valid_and_name_every_input(client: httpx.Client) -
         body = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert client.post(path, json=body["example"]).status_code == 200
         assert all(name in str(body) for name in NAMES)
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, *sys.argv[1:]]))

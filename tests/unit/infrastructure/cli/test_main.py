@@ -12,6 +12,10 @@ import pytest
 
 from infrastructure.cli.__main__ import command_names, main
 from shared.paths import ROOT
+from tests.served import free_port
+
+SERVICE_TESTS = ROOT / "application/inference/services/test_service.py"
+LOAD_TESTS = ROOT / "tests/integration/test_load_performance.py"
 
 
 @pytest.mark.parametrize("name", command_names())
@@ -70,7 +74,21 @@ def test_every_entry_point_is_a_command() -> None:
         if "__main__" in path.read_text(encoding="utf-8") and path.parent.name != "cli"
     }
     aliases = {"iris_training_pipeline.py", "validate_model.py", "model_metrics.py"}
-    assert with_main == started_by_others | aliases
+    assert with_main == started_by_others | aliases | {SERVICE_TESTS.name}
+
+
+@pytest.mark.parametrize("file", [SERVICE_TESTS, LOAD_TESTS], ids=lambda file: file.stem)
+def test_a_file_of_tests_runs_them_and_fails_if_they_fail(file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(file), "-qx", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env={**os.environ, "SERVICE_URL": f"http://127.0.0.1:{free_port()}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "1 failed" in done.stdout or "1 error" in done.stdout
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
