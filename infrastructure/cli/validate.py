@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the package, the threshold and the receipts."""
     add_model(parser)
     parser.add_argument(
-        "--model-path", type=Path, help="folder of a package (default: the model's candidate)"
+        "--model-path",
+        type=Path,
+        help="folder of a package, or of packages, whose newest is judged (default: the model's "
+        "candidate)",
     )
     parser.add_argument(
         "--threshold",
@@ -142,7 +145,7 @@ def _find_package(args: argparse.Namespace, registry: MlflowRegistry) -> Path:
         RegistryError: there is no candidate.
     """
     if args.model_path:
-        folder: Path = args.model_path
+        folder = _newest_package(args.model_path)
     elif args.train_receipt:
         try:
             receipt = json.loads(args.train_receipt.read_text(encoding="utf-8"))
@@ -156,6 +159,13 @@ def _find_package(args: argparse.Namespace, registry: MlflowRegistry) -> Path:
     if not (folder / MANIFEST).is_file():
         raise PackageError(f"{folder} is not a model package: it has no {MANIFEST}")
     return folder
+
+
+def _newest_package(folder: Path) -> Path:
+    """The package that was written last in a folder or in folders of it; the folder itself if it is
+    one or there is none."""
+    found = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{MANIFEST}"))
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=folder / MANIFEST).parent
 
 
 def _judge(

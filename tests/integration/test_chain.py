@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -176,7 +177,8 @@ def test_quality_below_the_threshold_is_refused_and_changes_no_alias(
 
 @dataclass(frozen=True)
 class Judged:
-    """A home whose package was validated twice more: accepted, then refused by a threshold."""
+    """A home whose package was validated twice more: accepted, as the newest one in a folder of
+    packages, then refused by a threshold."""
 
     home: Home
     accepted: subprocess.CompletedProcess[str]
@@ -186,8 +188,14 @@ class Judged:
 @pytest.fixture(scope="module", name="judged")
 def _judged(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     own = home.copy(tmp_path_factory.mktemp("judged") / "own")
-    judge = (VALIDATE, "--model-path", receipt(own, "train")["package"])
-    return Judged(own, own.python(*judge), own.python(*judge, "--threshold", "0.99"))
+    package = Path(receipt(own, "train")["package"])
+    older = package.with_name("older") / MANIFEST
+    older.parent.mkdir()
+    older.touch()
+    os.utime(older, (0, 0))
+    judge = (VALIDATE, "--model-path")
+    newest = own.python(*judge, str(package.parents[1]))
+    return Judged(own, newest, own.python(*judge, str(package), "--threshold", "0.99"))
 
 
 def test_validation_exits_with_0_if_it_accepts_and_3_if_it_refuses(
