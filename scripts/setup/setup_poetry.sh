@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
 # Finds Poetry and uv: those on PATH if Poetry is version 2 or later and can export its lock file;
-# otherwise it installs them into .poetry, with `poetry shell`. The last line is Poetry's path.
+# otherwise it installs them into .poetry, with `poetry shell`, checking the hashes in poetry.txt. The
+# last line is Poetry's path. After a change of the versions in this file, --lock writes poetry.txt.
 set -euo pipefail
 unset CDPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER # they would install outside .poetry
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 if [ "${1:-}" = --help ]; then
-    sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}"
+    sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
+    exit 0
+fi
+
+locked=scripts/setup/poetry.txt
+if [ "${1:-}" = --lock ]; then
+    printf '%s\n' uv==0.13.9 poetry==2.5.1 poetry-plugin-export==1.10.1 poetry-plugin-shell==1.0.1 |
+        .poetry/bin/uv pip compile --native-tls --quiet --universal --python-version 3.11 \
+            --generate-hashes --no-header --no-annotate - --output-file "$locked"
     exit 0
 fi
 
@@ -23,10 +32,10 @@ if ! can_export "$private"; then
     echo "installing Poetry into .poetry: about half a minute ..." >&2
     rm -rf .poetry
     "$python" -m venv .poetry
-    .poetry/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
+    awk '/^[^ ]/ { ours = /^uv==/ } ours' "$locked" >.poetry/uv.txt
+    .poetry/bin/python -m pip install --disable-pip-version-check -qq --require-hashes -r .poetry/uv.txt
     echo 'relocatable = true' >>.poetry/pyvenv.cfg # uv then installs commands that can be moved
-    .poetry/bin/uv pip install --native-tls --python .poetry/bin/python --quiet \
-        poetry==2.5.1 poetry-plugin-export==1.10.1 poetry-plugin-shell==1.0.1
+    .poetry/bin/uv pip install --native-tls --python .poetry/bin/python --quiet --require-hashes -r "$locked"
 fi
 echo "to use 'poetry' on the command line: export PATH=\"$PWD/.poetry/bin:\$PATH\"" >&2
 echo "$private"

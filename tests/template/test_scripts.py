@@ -57,6 +57,19 @@ def test_the_scripts_of_the_tutorial_exist() -> None:
     assert ROOT / "scripts/setup/setup_poetry.sh" in SCRIPTS
 
 
+def test_poetry_and_uv_are_installed_in_locked_versions_with_the_hashes_of_their_files() -> None:
+    script = (ROOT / "scripts/setup/setup_poetry.sh").read_text("utf-8")
+    named = set(re.findall(r"\b(?:uv|poetry[a-z-]*)==[0-9.]+", script))
+    assert len(named) == 4
+    text = (ROOT / "scripts/setup/poetry.txt").read_text("utf-8")
+    locked = [entry for entry in re.split(r"(?m)^(?=\S)", text) if entry]
+    assert named <= {entry.split()[0] for entry in locked}
+    assert all("--hash=sha256:" in entry for entry in locked)
+    installs = [line for line in script.splitlines() if "pip install" in line]
+    assert len(installs) == 2
+    assert all("--require-hashes" in line for line in installs)
+
+
 @pytest.mark.parametrize("path", ALL_SCRIPTS)
 def test_a_script_is_valid_bash(path: Path) -> None:
     done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
