@@ -81,7 +81,9 @@ class Settings(_Environment):
     ledger: Path = Field(Path("ledger.jsonl"), validation_alias="LEDGER")
     prediction_log_url: str | None = Field(None, validation_alias="PREDICTION_LOG_URL")
     snapshots: str = Field("snapshots", min_length=1, validation_alias="DATA_SNAPSHOTS")
-    whisper_model: str | None = Field(None, validation_alias="WHISPER_MODEL")
+    whisper_model: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+        None, validation_alias="WHISPER_MODEL"
+    )
     whisper_download: bool = Field(False, validation_alias="WHISPER_DOWNLOAD")
 
     @field_validator("packages_dir", "bento_home", "receipts_dir", "releases_dir", "ledger")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -210,3 +212,23 @@ def test_the_monitoring_stack_has_the_usual_ports_and_no_webhook_by_default(
     monkeypatch.setenv("ALERT_WEBHOOK_URL", "chat.example.com")
     with pytest.raises(InvalidSettingError, match="ALERT_WEBHOOK_URL"):
         MonitorSettings.load()
+
+
+def test_the_example_of_an_env_file_has_every_setting_with_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    shown = [line.removeprefix("# ") for line in lines if re.match(r"# [A-Z_]+=", line)]
+    kinds: list[Any] = [Settings, ProcessSettings, ServingSettings, MonitorSettings]
+    names = [
+        str(field.validation_alias or kind.model_config.get("env_prefix", "") + name).upper()
+        for kind in kinds
+        for name, field in kind.model_fields.items()
+    ]
+    assert sorted(line.partition("=")[0] for line in shown) == sorted(names)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / ".env"
+    file.write_text("\n".join(shown), encoding="utf-8")
+    for kind in kinds:
+        assert kind(_env_file=file) == kind(_env_file=None)
