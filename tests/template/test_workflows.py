@@ -1,4 +1,4 @@
-"""The CI workflow, its composite actions, the git hooks and the dev container."""
+"""The CI workflow, its composite actions, the git hooks, the dev container and the editor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infrastructure.cli.__main__ import command_names
 from shared.paths import ROOT
 from tests.template.makefiles import HELP
 
@@ -314,3 +315,29 @@ def test_the_dev_container_forwards_the_ports_of_the_service_mlflow_and_jupyter(
     assert container["forwardPorts"] == [3000, 5000, 8888]
     assert set(container["portsAttributes"]) == {"3000", "5000", "8888"}
     assert all(port["label"] for port in container["portsAttributes"].values())
+
+
+def _vscode(name: str) -> Any:
+    return json.loads((ROOT / ".vscode" / name).read_text("utf-8"))
+
+
+def test_the_tasks_of_the_editor_are_make_targets() -> None:
+    commands = [task["command"] for task in _vscode("tasks.json")["tasks"]]
+    assert {command.removeprefix("make ") for command in commands} <= HELP.keys()
+
+
+def test_the_editor_debugs_commands_that_exist() -> None:
+    files = _vscode("launch.json")["configurations"]
+    modules = {each["module"] for each in files}
+    assert modules == {"infrastructure.cli", "pytest"}
+    called = [each["args"][0] for each in files if each["module"] == "infrastructure.cli"]
+    assert called == ["train", "validate", "run"]
+    assert set(called) <= set(command_names())
+
+
+def test_the_editor_formats_as_make_lint() -> None:
+    container = json.loads(DEVCONTAINER.read_text("utf-8"))["customizations"]["vscode"]
+    settings = _vscode("settings.json")
+    assert settings["editor.formatOnSave"]
+    formatter = settings["[python]"]["editor.defaultFormatter"]
+    assert formatter in container["extensions"]
