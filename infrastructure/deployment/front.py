@@ -29,6 +29,7 @@ import uvloop
 
 CHUNK = 64 * 1024
 HEAD_SECONDS = 10.0  # a client that sends nothing for so long gets the current release
+CONNECT_SECONDS = 10.0
 READING_MILLISECONDS = 30_000
 MOST_CLIENTS = 20_000
 OTHER_DESCRIPTORS = 64  # than those of clients and their connections to a release
@@ -86,13 +87,14 @@ class Routes:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Routes:
         """The routes that the content of a state file describes."""
-        port, introduced = int(state["port"]), bool(state.get("introduced"))
+        port, introduced = _port(state), bool(state.get("introduced"))
         canary = state.get("canary")
         if canary is None:
             return cls(port, None, introduced)
         release, share, header = canary["release"], int(canary["share"]), str(canary["header"])
         version, also = str(release["version"]), bool(release.get("introduced"))
-        return cls(port, Canary(int(release["port"]), version, share, header, also), introduced)
+        (version + header).encode()  # an error if that is impossible
+        return cls(port, Canary(_port(release), version, share, header, also), introduced)
 
 
 class CurrentRelease:
@@ -119,14 +121,21 @@ class CurrentRelease:
         if file != self._file:
             try:
                 self._last = Routes.from_state(json.loads(self._state.read_text(encoding="utf-8")))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                ArithmeticError,
+                RecursionError,
+            ):
                 _log_error(f"{self._state} is damaged: run make deploy to replace it")
             self._file = file
         if self._last is None:
             raise ConnectionError("no release is known")
         return self._last
 
-    async def connect(self, head: bytes, client: Address, side: Side) -> asyncio.Transport:
+    async def connect(self, head: bytes, client: Address | None, side: Side) -> asyncio.Transport:
         """Open a client's connection to its release, and introduce the client.
 
         Args:
@@ -152,19 +161,22 @@ class Side(asyncio.Protocol):
     """One of two joined connections: what it receives is written to the other one."""
 
     other: asyncio.Transport | None = None
+    is_full = False  # whether this connection takes no more for now
 
     def data_received(self, data: bytes) -> None:
         """Forward data."""
-        if self.other:
+        if self.other and not self.other.is_closing():
             self.other.write(data)
 
     def pause_writing(self) -> None:
         """Read no more from the other connection than this one takes."""
+        self.is_full = True
         if self.other and not self.other.is_closing():
             self.other.pause_reading()
 
     def resume_writing(self) -> None:
         """Read on."""
+        self.is_full = False
         if self.other and not self.other.is_closing():
             self.other.resume_reading()
 
@@ -181,21 +193,25 @@ class Client(Side):
         self._clients, self._release = clients, Side()
         self._head, self._has_ended = b"", False
         self._timer: asyncio.TimerHandle | None = None  # while its head is being read
+        self._address: Address | None = None
         self.transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connect to a release, after reading the first head if there is a canary."""
         self.transport = self._release.other = cast(asyncio.Transport, transport)
+        self._address = transport.get_extra_info("peername")
+        loop = asyncio.get_running_loop()
+        if self._address is None or not self._clients.admit(self):  # it has left, or has no place
+            loop.call_soon(self.transport.abort)  # not yet: uvloop is about to read from it
+            return
         _limit_unread(transport)
         try:
             has_canary = self._clients.release.routes().canary is not None
         except OSError:
-            self.transport.close()
+            loop.call_soon(self.transport.abort)
             return
-        if not self._clients.admit(self):
-            self.transport.abort()
-        elif has_canary:
-            self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._connect)
+        if has_canary:
+            self._timer = loop.call_later(HEAD_SECONDS, self._connect)
         else:
             self._connect()
 
@@ -203,10 +219,12 @@ class Client(Side):
         """Forward data, or add it to the head."""
         self._clients.silent.pop(self, None)
         if self.other:
-            self.other.write(data)
+            super().data_received(data)
             return
         self._head += data
-        if self._timer and (len(self._head) >= CHUNK or _END_OF_HEAD.search(self._head)):
+        if not self._timer:  # uvloop reads even if a connection was paused when it was made
+            self.transport.pause_reading()
+        elif len(self._head) >= CHUNK or _END_OF_HEAD.search(self._head):
             self._connect()
 
     def eof_received(self) -> bool:
@@ -234,20 +252,22 @@ class Client(Side):
 
     async def _join(self) -> None:
         try:
-            address = self.transport.get_extra_info("peername")
-            release = await self._clients.release.connect(self._head, address, self._release)
-        except OSError:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                release = await self._clients.release.connect(
+                    self._head, self._address, self._release
+                )
+        except OSError:  # a TimeoutError, too
             self.transport.close()
             return
         if self.transport.is_closing():  # the client did not wait
             release.close()
             return
         self.other = release
-        release.write(self._head)
+        super().data_received(self._head)
         self._head = b""
         if self._has_ended:
-            release.write_eof()
-        else:
+            self.eof_received()
+        elif not self._release.is_full:
             self.transport.resume_reading()
 
 
@@ -329,13 +349,20 @@ def most_clients() -> int:
 
 
 async def _connection_to(
-    release: Routes | Canary, client: Address, side: Side
+    release: Routes | Canary, client: Address | None, side: Side
 ) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(lambda: side, "127.0.0.1", release.port)
-    if release.introduced:
+    if release.introduced and client:
         transport.write(introduction(client))
     return transport
+
+
+def _port(release: dict[str, Any]) -> int:
+    port = int(release["port"])
+    if not 0 < port < 2**16:
+        raise ValueError(f"{port} is not a port")
+    return port
 
 
 def introduction(client: Address) -> bytes:

@@ -8,7 +8,9 @@ code that depends on uvicorn's internals is in this file.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -142,10 +144,11 @@ class LimitedProtocol(HttpToolsProtocol):
             return b""
         self.introduced = False
         _, *fields = line.decode("latin-1").split(" ")
-        if not end or len(fields) != 5 or not fields[3].isdecimal():
-            return data  # which is no HTTP either
-        self.client = (fields[1], int(fields[3]))
-        return rest
+        with contextlib.suppress(ValueError):
+            _, host, _, port, _ = fields if end else []
+            self.client = (str(ip_address(host)), int(port))
+            return rest
+        return data  # which is no HTTP either
 
     def shutdown(self) -> None:
         """Close when the server stops; an idle connection a little later, if no request arrives."""

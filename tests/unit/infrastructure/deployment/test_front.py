@@ -8,15 +8,17 @@ import os
 import signal
 import socket
 import socketserver
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infrastructure.deployment import front as front_module
@@ -35,6 +37,7 @@ from shared.paths import ROOT
 from tests.served import free_port
 
 SECONDS = 10.0
+MEBIBYTE = 2**20
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -226,7 +229,15 @@ def test_a_state_file_that_is_gone_costs_the_connection_and_not_the_front(
         assert read(connection, 3) == b"new"
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"port": null}', '{"port":1,"canary":[]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{}", "[]", '{"port": null}', '{"port": 1e400}', '{"port": 70000}', '{"port": 0}'),
+        *('{"port":1,"canary":[]}', "[" * 100_000),
+        '{"port":1,"canary":{"release":{"port":1,"version":"2"},"share":1e999,"header":""}}',
+        '{"port":1,"canary":{"release":{"port":1,"version":"2"},"share":1,"header":"\\ud800"}}',
+    ],
+)
 def test_the_last_release_keeps_serving_if_the_state_file_is_damaged(
     front: Front, releases: tuple[Release, Release], content: str
 ) -> None:
@@ -456,6 +467,50 @@ def _is_left(connection: socket.socket, size: int = 100) -> bool:
         return len(read(connection, size)) < size
     except ConnectionResetError:
         return True
+
+
+def test_clients_that_reset_at_once_leave_nothing_open(front: Front) -> None:
+    write_atomically(front.state, front.state.read_text("utf-8").replace("}", ', "introduced": 1}'))
+    process = psutil.Process(front.process.pid)
+    before = process.num_fds()
+    for _ in range(200):
+        connection = front.connect()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    deadline = time.monotonic() + SECONDS
+    while process.num_fds() > before + 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.num_fds() <= before + 5
+    assert front.log.read_bytes() == b""
+
+
+@pytest.mark.parametrize("canary", [False, True])
+@pytest.mark.parametrize("backlog", [0, 100])
+def test_a_release_that_reads_nothing_stops_its_client(
+    tmp_path: Path, canary: bool, backlog: int
+) -> None:
+    """It accepts the connection, or not even that; the front keeps no more than its buffers."""
+    with ExitStack() as opened:
+        stuck = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=backlog))
+        port = stuck.getsockname()[1]
+        if not backlog:  # fill the queue of the kernel
+            for _ in range(2):
+                waiting = opened.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+        front = opened.enter_context(front_process(tmp_path, port))
+        if canary:
+            front.serve(port, port)
+        process = psutil.Process(front.process.pid)
+        before = process.memory_info().rss
+        connection = opened.enter_context(front.connect())
+        connection.settimeout(0.5)
+        sent, piece = 0, head_of() + b"x" * MEBIBYTE
+        with suppress(TimeoutError):
+            while sent < 100 * MEBIBYTE:
+                sent += connection.send(piece)
+        assert sent < 50 * MEBIBYTE  # the kernel's buffers, too
+        assert process.memory_info().rss - before < 10 * MEBIBYTE
 
 
 def test_an_unexpected_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:

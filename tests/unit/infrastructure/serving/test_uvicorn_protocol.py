@@ -204,6 +204,8 @@ def test_a_connection_without_introduction_is_of_its_own_client() -> None:
         LINE + LINE + GET,
         b"PROXY UNKNOWN\r\n" + GET,
         b"PROXY TCP4 203.0.113.9 127.0.0.1 many 0\r\n" + GET,
+        b"PROXY TCP4 somebody 127.0.0.1 51234 0\r\n" + GET,
+        b"PROXY TCP4 203.0.113.9 127.0.0.1 51234 " + b"0" * 100,
         b"PROXY " + b"x" * 200,
     ],
 )
