@@ -55,15 +55,16 @@ containerize_inputs = $(call typed,ENGINE)
 changed = $(shell echo $(call quoted,$($(1)_inputs)) | cmp -s - $(RECEIPTS)/$(1).inputs || echo FORCE)
 remember = echo $(call quoted,$($(1)_inputs)) >$(RECEIPTS)/$(1).inputs
 # FORCE if a data file that training read is newer than the receipt; a missing file is ignored.
-# MAYBE if an address was read: `make train` reads it again, and trains if its data have changed.
+# MAYBE if an address was read: `make train` reads it again, and trains if its data have changed. So
+# it does for the configuration, whose key `watch` is no matter of the training.
 newer_data = $(shell { while IFS= read -r file; do case $$file in (*://*|*'$${'*) [ -z "$(filter train,$(MAKECMDGOALS))" ] || echo MAYBE;; (*) if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi;; esac; done <$(RECEIPTS)/train.files; } 2>/dev/null)
 
 application/training/configs/%_config.json:
 	@[ -f $@ ] || { echo 'error: unknown model $*: $@ does not exist; write it with make new-model, or use one of: $(or $(patsubst %_config.json,%,$(notdir $(wildcard application/training/configs/*_config.json))),none yet)' >&2; exit 2; }
 
 $(RECEIPTS)/train.json: $(CONFIG) poetry.lock $(trained_by) $$(call changed,train) $$(newer_data) | $(CORE)
-	@mkdir -p $(@D); $(if $(filter-out MAYBE,$?),rm -f $@;) echo "train $(MODEL)"
-	@$(MLOPS) train --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@ $(if $(filter-out MAYBE,$?),,--if-changed)
+	@mkdir -p $(@D); $(if $(filter-out MAYBE $(CONFIG),$?),rm -f $@;) echo "train $(MODEL)"
+	@$(MLOPS) train --model $(MODEL) --config $(call quoted,$(CONFIG)) --receipt $@ $(if $(filter-out MAYBE $(CONFIG),$?),,--if-changed)
 	@$(call remember,train)
 
 $(RECEIPTS)/validate.json: $(RECEIPTS)/train.json $(call python_files,application/validation domain/evaluation domain/gates) $$(call changed,validate) | $(CORE)

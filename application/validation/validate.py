@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
@@ -452,6 +452,13 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
             f"{version} was split by the time {time}, so the rows that it was trained on cannot be "
             "recognised: keep data.split.time, or skip this gate once with validation.skip",
         )
+    if _has_labelled_rows(champion.package) and not _has_labelled_rows(case.package):
+        return None, gates.Verdict(
+            "not_worse_than_champion",
+            False,
+            f"{version} has also learned from labelled rows, which this training did not have: run "
+            "make retrain, or skip this gate once with validation.skip",
+        )
     training_hashes = champion.package.read_json("holdout.json")["training"]
     inputs = list(champion.spec.input_names)  # inputs may have been added
     hashes = _identified_by(case.holdout, inputs, time).row_hashes
@@ -524,6 +531,11 @@ def _time_column(package: JudgedPackage) -> str | None:
     return (data.get("split") or {}).get("time")
 
 
+def _has_labelled_rows(package: JudgedPackage) -> bool:
+    """Whether a model has learned from labelled rows of a prediction log."""
+    return bool(package.read_json("provenance.json")["config"].get("data", {}).get("labelled"))
+
+
 def champion_unavailable(reason: str) -> gates.Verdict:
     """The refusal of a challenger whose champion is unavailable."""
     return gates.Verdict(
@@ -579,7 +591,8 @@ def _budgets(case: Case) -> list[gates.Verdict]:
         reason = f"the champion: {case.unavailable}"
         return [_not_compared(gate, reason) for gate in ("latency", "size")]
     champion_bytes = champion.bytes if champion else None
-    size = gates.budget("size", case.bytes, champion_bytes, rules.size_ratio, "B")
+    size_ratio = rules.size_ratio * (_growth(case.split, champion) if champion else 1.0)
+    size = gates.budget("size", case.bytes, champion_bytes, size_ratio, "B")
     if champion is None:
         return [gates.budget("latency", 0.0, None, rules.latency_ratio, "s"), size]
     version = champion.package.version
@@ -600,6 +613,13 @@ def _budgets(case: Case) -> list[gates.Verdict]:
         return [_not_compared("latency", f"{version}: {reason_of(error)}"), size]
     latency = gates.budget("latency", seconds, champion_seconds, rules.latency_ratio, "s")
     return [latency, size]
+
+
+def _growth(split: Mapping[str, Any], champion: Champion) -> float:
+    """How many times as many rows a challenger has learned from as the champion, at least 1: many
+    models grow with the number of rows."""
+    before = champion.package.read_json("holdout.json")["training"]
+    return max(1.0, len(split["training"]) / max(1, len(before)))
 
 
 def _drift(case: Case) -> dict[str, float]:

@@ -49,7 +49,9 @@ def train_candidate(
         name: the model's name in the catalog.
         source: file that the configuration was read from, for error messages.
         receipt: where to write a receipt.
-        if_changed: train only if the data differ from those of the receipt.
+        if_changed: train only if the data of data.source or the configuration, except `watch`,
+            differ from those of the receipt. Labelled rows that a retraining has added are no
+            difference.
         check_tracking: called before fitting; raises if the run could not be recorded.
     """
     ledger = open_ledger(settings.ledger)
@@ -57,8 +59,9 @@ def train_candidate(
     check_tracking()
     snapshots = open_snapshots(settings)
     fetched = _fetch(config, snapshots)
-    if if_changed and receipt and fetched and _snapshots_in(receipt) == {SOURCE: fetched.snapshot}:
-        show_step("unchanged", f"{fetched.address} has the data that were trained on")
+    if if_changed and receipt and _is_as_trained(receipt, config, fetched):
+        of = f"{fetched.address} has the data" if fetched else f"{source} has the settings"
+        show_step("unchanged", f"{of} that were trained on")
         return
     for path in uncommitted(ROOT, _model_files(name, source)):
         show_step("WARNING", f"{path} is not committed: make reproduce will lack these changes")
@@ -104,12 +107,21 @@ def _fetch(config: TrainingConfig, snapshots: SnapshotStore) -> Fetched | None:
     return fetched
 
 
-def _snapshots_in(receipt: Path) -> Any:
-    """The snapshots that a receipt names; None without a receipt."""
+def _is_as_trained(receipt: Path, config: TrainingConfig, fetched: Fetched | None) -> bool:
+    """Whether the training of a receipt had this configuration and these data."""
     try:
-        return json.loads(receipt.read_text(encoding="utf-8"))["snapshots"]
+        trained = json.loads(receipt.read_text(encoding="utf-8"))
+        provenance = (Path(trained["package"]) / "provenance.json").read_text(encoding="utf-8")
+        before = TrainingConfig.recorded(json.loads(provenance)).model_dump()
+        source = trained["snapshots"].get(SOURCE)
     except (OSError, ValueError, KeyError):
-        return None
+        return False
+    now = config.model_dump()
+    for settings in (before, now):
+        del settings["watch"]
+        if config.data.labelled is None:
+            del settings["data"]["labelled"], settings["data"]["reference_rows"]
+    return before == now and (fetched is None or source == fetched.snapshot)
 
 
 def _model_files(name: str, config: Path) -> list[Path]:

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--if-changed",
         action="store_true",
-        help="train only if the data of data.source differ from those of the receipt",
+        help="train only if the data of data.source or the configuration, except `watch`, differ "
+        "from those of the receipt",
     )
 
 
@@ -48,7 +49,8 @@ def train_with(
     """Train, package and register a candidate.
 
     Args:
-        if_changed: train only if the data of data.source differ from those of the receipt.
+        if_changed: train only if the data of data.source or the configuration, except `watch`,
+            differ from those of the receipt.
         change: what the configuration becomes before it is used.
     """
     gc.disable()  # until everything slow is imported

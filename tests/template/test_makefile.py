@@ -435,6 +435,15 @@ def test_a_data_file_may_have_any_name(made: Clone) -> None:
     assert made.ran("containerize") == STEPS
 
 
+def test_a_changed_configuration_alone_is_compared_before_a_training(made: Clone) -> None:
+    made.change(CONFIG)
+    assert made.ran("train") == ["train"]
+    assert "--if-changed" in made.calls()[-1]
+    made.change("domain/contract/spec.py")
+    assert made.ran("train") == ["train"]
+    assert "--if-changed" not in made.calls()[-1]
+
+
 def test_a_data_file_of_one_model_does_not_affect_another(made: Clone) -> None:
     shutil.copy2(made.folder / CONFIG, made.folder / CONFIG.replace("petals", "wine"))
     assert made.ran("train", "MODEL=wine") == ["train"]

@@ -474,6 +474,27 @@ def test_a_served_file_many_times_larger_is_refused() -> None:
     assert refusing(package(), champion=champion_with(size=300)) == ["size"]
 
 
+def test_a_file_may_grow_with_the_rows_that_the_model_has_learned_from() -> None:
+    fewer = TRAINING.row_hashes.tolist()[::2]
+    judgement = judged(package(), champion=champion_with(size=300, training=fewer))
+    (size,) = (verdict for verdict in judgement.verdicts if verdict.gate == "size")
+    assert size.accepted
+    assert size.figures["limit"] == pytest.approx(3 * len(TRAINING) / len(fewer))
+    assert refusing(package(), champion=champion_with(size=100, training=fewer)) == ["size"]
+
+
+def test_a_challenger_without_the_champions_labelled_rows_is_refused() -> None:
+    config = {"config": {"version": "1.0.0", "data": {"labelled": "snapshots/labels.parquet"}}}
+    learned, retrained = package(), package()
+    learned.files["provenance.json"] = config
+    champion = Champion(learned, served, 1000)
+    (refusal,) = judged(package(), champion=champion).refused
+    assert refusal.gate == "not_worse_than_champion"
+    assert "run make retrain" in refusal.reason
+    retrained.files["provenance.json"] = config
+    assert not refusing(retrained, champion=champion)
+
+
 def test_a_model_many_times_slower_is_refused() -> None:
     def slow(rows: np.ndarray) -> np.ndarray:
         return [served(rows) for _ in range(10)][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from application.training.config import TrainingConfig, config_path
 from infrastructure.cli import _training, train
 from infrastructure.cli.__main__ import main
 
@@ -59,3 +61,23 @@ def test_nothing_is_fitted_that_could_not_be_recorded(
     assert not fitted
     assert message in capsys.readouterr().err
     assert not (tmp_path / "packages").exists()
+
+
+def test_a_configuration_that_differs_only_in_what_is_watched_trains_nothing(
+    tmp_path: Path,
+) -> None:
+    config = TrainingConfig.read(config_path("petals"))
+    labelled = config.data.model_copy(update={"labelled": "labels.parquet", "reference_rows": 20})
+    trained = config.model_copy(update={"data": labelled})  # by make retrain
+    provenance, receipt = tmp_path / "provenance.json", tmp_path / "train.json"
+    provenance.write_text(json.dumps({"config": trained.model_dump()}), encoding="utf-8")
+    recorded = {"package": str(tmp_path), "snapshots": {"data.labelled": "1"}}
+    receipt.write_text(json.dumps(recorded), encoding="utf-8")
+    same = partial(_training._is_as_trained, receipt)  # pylint: disable=protected-access
+    watched = config.watch.model_copy(update={"new_labels": 7})
+    assert same(config.model_copy(update={"watch": watched}), None)
+    assert not same(config.model_copy(update={"version": "9.0.0"}), None)
+    other = config.data.model_copy(update={"labelled": "other.parquet"})
+    assert not same(config.model_copy(update={"data": other}), None)
+    provenance.unlink()
+    assert not same(config, None)
