@@ -68,6 +68,11 @@ def effective_time(entry: LedgerEntry) -> datetime:
     return datetime.fromisoformat(str(since)) if since else entry.at
 
 
+def known_hashes(entry: LedgerEntry) -> tuple[str, ...]:
+    """The hash of an entry, and the one that it had in the ledger from which it was added."""
+    return entry.hash, *(str(entry.details[name]) for name in ("entry",) if name in entry.details)
+
+
 def state_at(
     entries: Iterable[LedgerEntry], at: datetime = datetime.max.replace(tzinfo=UTC)
 ) -> State:
@@ -123,10 +128,11 @@ def ledger_disagreement(
         return None
     name = versions[0].model_name
     first, _, latest = noted.rpartition(":")
-    if not entries or entries[0].hash != first:
+    hashes = {known for entry in entries for known in known_hashes(entry)}
+    if first not in hashes:
         reason = f"the last promotion of {name} was recorded in another ledger"
         return Disagreement(reason, suspicious=False)
-    if latest not in {entry.hash for entry in entries}:
+    if latest not in hashes:
         return Disagreement(f"the entry of the last promotion of {name} is missing in the ledger")
     recorded = champion_of(entries, name)
     champion = next((v.package_version for v in versions if "champion" in v.aliases), "none")

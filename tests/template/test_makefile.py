@@ -663,8 +663,8 @@ def test_state_loaded_in_another_clone_needs_no_step_again(
 
 
 def test_set_aside_is_passed_to_state_load(clone: Clone) -> None:
-    assert "--set-aside" in clone.make("-n", "state-load", "SET_ASIDE=1").stdout
-    assert "--set-aside" not in clone.make("-n", "state-load").stdout
+    assert "--merge" in clone.make("-n", "state-load", "MERGE=1").stdout
+    assert "--merge" not in clone.make("-n", "state-load").stdout
 
 
 def test_ci_is_one_target(clone: Clone) -> None:
