@@ -334,16 +334,17 @@ class LocalEnvironment:
             Whether anything was running.
         """
         with self.alone():
-            release = self.current_if_known()
+            release, has_moved = self.current_if_known(), moved_from(self._folder) is not None
             processes = self._running(release)
             if origin := self._moved_origin(processes):
                 show_step("moved", f"from {origin}: stopping what still runs from there")
             running = self._stop_front()
             for process in processes:
                 running = stop_process(process) or running
-            if release:
+            if release and (release.canary or has_moved):
                 write_release(self._previous, dataclasses.replace(release, canary=None))
-            elif _is_damaged(self._current):  # its keys are unknown, so a deployment must set them
+            elif release or _is_damaged(self._current):
+                # works on a full disk; of a damaged one, a deployment must set the unknown keys
                 self._current.replace(self._previous)
             self._current.unlink(missing_ok=True)
             self._starting.unlink(missing_ok=True)
@@ -436,19 +437,25 @@ class LocalEnvironment:
                 return self._end_canary(old)
             self._clean_up(old, old, processes)
             return old
-        state = self._current.read_bytes() if self._current.exists() else None
+        state, previous = (
+            path.read_bytes() if path.exists() else None for path in (self._current, self._previous)
+        )
         note = f"replacing {old.bento_tag} when ready" if old else ""
         with self._checked(wanted, old, note) as release:
             try:
+                if old:  # before the switch, after which this command may be killed
+                    write_release(self._previous, dataclasses.replace(old, canary=None))
                 self._switch(release)
                 wanted.check(release, self.port)
             except BaseException:
                 if self.current_if_known() == release:
                     self._restore_state(state, old)
+                if previous is None:
+                    self._previous.unlink(missing_ok=True)
+                else:
+                    write_atomically(self._previous, previous, private=True)
                 raise
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
-        if old:
-            write_release(self._previous, dataclasses.replace(old, canary=None))
         self._clean_up(release, old, processes)
         return release
 

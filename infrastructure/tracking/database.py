@@ -37,6 +37,8 @@ _MERGED = (  # datasets before the inputs that refer to them
     *("registered_models", "registered_model_tags", "model_versions", "model_version_tags"),
     "registered_model_aliases",
 )
+_EXISTS = "SELECT 1 FROM {}.sqlite_master WHERE name = ?"
+_ALL = "SELECT * FROM {}.{}"
 _RELOCATE = """
     UPDATE {0} SET {1} = ?1 || substr({1}, length(?2) + 1)
     WHERE {1} = ?2 OR substr({1}, 1, length(?2) + 1) = ?2 || '/'
@@ -205,10 +207,9 @@ class _Merge:
 
     def _rows(self, table: str, schema: str = "other") -> list[dict[str, Any]]:
         """All rows of a table; empty if it does not exist."""
-        names = f"SELECT 1 FROM {schema}.sqlite_master WHERE name = ?"
-        if not self._database.execute(names, (table,)).fetchone():
+        if not self._database.execute(_EXISTS.format(schema), (table,)).fetchone():
             return []
-        found = self._database.execute(f"SELECT * FROM {schema}.{table}")
+        found = self._database.execute(_ALL.format(schema, table))
         columns = [column[0] for column in found.description]
         return [dict(zip(columns, row)) for row in found]
 

@@ -92,7 +92,7 @@ def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 SERVICE = """
-import json, os, sys, time
+import json, os, socket, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -108,6 +108,11 @@ hangs, posts = b'"hangs"' in response, []  # with the second request
 
 
 class Handler(BaseHTTPRequestHandler):
+    def handle(self):
+        if self.connection.recv(6, socket.MSG_PEEK) == b"PROXY ":  # sent by the front
+            self.rfile.readline()
+        super().handle()
+
     def do_GET(self):
         self.reply(*((503, response) if failed else (200, b"")))
 
@@ -903,6 +908,8 @@ def test_a_deployment_killed_after_the_switch_is_in_the_ledger_when_it_is_read(
     assert main(["which-model", "--at", before]) == 0
     assert "  staging   iris 1, since " in capsys.readouterr().out
     assert [version for _, version, _ in machine.ledger()] == ["1", "2"]
+    previous = read_release(machine.folder / "staging/previous.json")
+    assert previous and previous.version == "1"
 
 
 @pytest.fixture(name="worker")
