@@ -68,11 +68,6 @@ def effective_time(entry: LedgerEntry) -> datetime:
     return datetime.fromisoformat(str(since)) if since else entry.at
 
 
-def known_hashes(entry: LedgerEntry) -> tuple[str, ...]:
-    """The hash of an entry, and the one that it had in the ledger from which it was added."""
-    return entry.hash, *(str(entry.details[name]) for name in ("entry",) if name in entry.details)
-
-
 def state_at(
     entries: Iterable[LedgerEntry], at: datetime = datetime.max.replace(tzinfo=UTC)
 ) -> State:
@@ -128,7 +123,7 @@ def ledger_disagreement(
         return None
     name = versions[0].model_name
     first, _, latest = noted.rpartition(":")
-    hashes = {known for entry in entries for known in known_hashes(entry)}
+    hashes = {known for entry in entries for known in entry.hashes}
     if first not in hashes:
         reason = f"the last promotion of {name} was recorded in another ledger"
         return Disagreement(reason, suspicious=False)

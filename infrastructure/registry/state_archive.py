@@ -21,7 +21,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from application.registry.history import known_hashes
 from domain.errors import StateError, reason_of
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.registry.ledger import FileLedger
@@ -160,11 +159,9 @@ def _merge(places: Places, loaded: Places) -> None:
         _renumber(loaded, merge_database(loaded[_DATABASE], places[_DATABASE]))
     if _LEDGER in loaded and _LEDGER not in missing:
         ledger = FileLedger(places[_LEDGER])
-        known = {value for entry in ledger.entries() for value in known_hashes(entry)}
+        known = {value for entry in ledger.entries() for value in entry.hashes}
         for entry in FileLedger(loaded[_LEDGER]).entries():
-            if (
-                known.isdisjoint(known_hashes(entry)) and "env" not in entry.details
-            ):  # not deployed here
+            if known.isdisjoint(entry.hashes) and "env" not in entry.details:  # not deployed here
                 origin = {"since": entry.at.isoformat(), "author": entry.who, "entry": entry.hash}
                 details = {**origin, **entry.details}
                 ledger.append(entry.event, entry.model_name, entry.version, **details)
@@ -211,7 +208,7 @@ def _history(places: Places) -> History:
                     records[f"run {run}"] = f"run {run}"
             except sqlite3.Error as error:
                 raise StateError(f"{database} is not a tracking database: {error}") from error
-    merged = {value for entry in entries for value in known_hashes(entry)}
+    merged = {value for entry in entries for value in entry.hashes}
     return History(tuple(entry.hash for entry in entries), records, frozenset(merged))
 
 

@@ -662,7 +662,7 @@ def test_state_loaded_in_another_clone_needs_no_step_again(
     assert other.ran("containerize") == []
 
 
-def test_set_aside_is_passed_to_state_load(clone: Clone) -> None:
+def test_merge_is_passed_to_state_load(clone: Clone) -> None:
     assert "--merge" in clone.make("-n", "state-load", "MERGE=1").stdout
     assert "--merge" not in clone.make("-n", "state-load").stdout
 
