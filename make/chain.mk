@@ -130,6 +130,6 @@ gc: $(CORE) ## Remove packages and Bentos except the newest KEEP=5, aliased and 
 	@$(MLOPS) gc $(call args,KEEP) $(call flag,DRY_RUN)
 state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into state.tar.gz
 	@$(MLOPS) state-save
-state-load: $(CORE) ## Unpack state.tar.gz, unless this clone would lose state; SET_ASIDE=1 moves that away first
-	@$(MLOPS) state-load $(call flag,SET_ASIDE)
+state-load: $(CORE) ## Unpack state.tar.gz, unless this clone would lose state; MERGE=1 adds to that instead
+	@$(MLOPS) state-load $(call flag,MERGE)
 FORCE MAYBE:

@@ -18,7 +18,9 @@ class LedgerEntry:
         event: ``train``, ``verdict``, ``promote``, ``rollback``, ``deploy``, ``canary`` or
             ``stop``.
         version: version of the package.
-        details: further facts; ``env`` if an environment was changed instead of the registry.
+        details: further facts; ``env`` if an environment was changed instead of the registry;
+            ``since`` if the change was earlier than its entry; ``author`` and ``entry``, who and
+            hash, if it was added from another ledger.
         previous: hash of the previous entry; 64 zeros in the first one.
         hash: hash of all other fields, 64 hex digits.
     """
@@ -32,6 +34,12 @@ class LedgerEntry:
     details: Mapping[str, str | float | None]
     previous: str
     hash: str
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """Its hash, and the one that it had in the ledger from which it was added."""
+        origin = self.details.get("entry")
+        return (self.hash, str(origin)) if origin else (self.hash,)
 
 
 class Ledger(Protocol):

@@ -62,6 +62,12 @@ def environments_of(entries: Iterable[LedgerEntry], model_name: str) -> list[str
     return sorted(name for name, tenure in deployed.items() if tenure.model_name == model_name)
 
 
+def effective_time(entry: LedgerEntry) -> datetime:
+    """When something happened, which may have been before it was entered."""
+    since = entry.details.get("since")
+    return datetime.fromisoformat(str(since)) if since else entry.at
+
+
 def state_at(
     entries: Iterable[LedgerEntry], at: datetime = datetime.max.replace(tzinfo=UTC)
 ) -> State:
@@ -69,8 +75,8 @@ def state_at(
     oldest first."""
     state = State()
     for entry in entries:
-        if entry.at > at:
-            break
+        if effective_time(entry) > at:
+            continue
         tenure = Tenure(entry.model_name, entry.version, entry)
         environment = entry.details.get("env")
         if entry.event not in ("promote", "rollback", "deploy", "canary", "stop"):
@@ -117,10 +123,11 @@ def ledger_disagreement(
         return None
     name = versions[0].model_name
     first, _, latest = noted.rpartition(":")
-    if not entries or entries[0].hash != first:
+    hashes = {known for entry in entries for known in entry.hashes}
+    if first not in hashes:
         reason = f"the last promotion of {name} was recorded in another ledger"
         return Disagreement(reason, suspicious=False)
-    if latest not in {entry.hash for entry in entries}:
+    if latest not in hashes:
         return Disagreement(f"the entry of the last promotion of {name} is missing in the ledger")
     recorded = champion_of(entries, name)
     champion = next((v.package_version for v in versions if "champion" in v.aliases), "none")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from application.registry.history import Tenure, state_at
@@ -14,6 +15,7 @@ from infrastructure.deployment.local import DEFAULT_PORT, READY_SECONDS, Build, 
 from infrastructure.deployment.release import Canary, Release, public_port
 from infrastructure.registry.ledger import FileLedger, open_ledger
 from shared.console import show_step
+from shared.files import locked
 from shared.settings import Settings
 
 
@@ -79,6 +81,17 @@ def record_change(
                     _record_canary(ledger, args.env, canary, port)
 
 
+def record_missing_changes(settings: Settings) -> None:
+    """Enter what killed commands changed, so that the ledger names what is deployed.
+
+    Environments that another command is changing are left to that command. Without permission to
+    write, nothing is entered.
+    """
+    for folder in sorted(path for path in settings.releases_dir.glob("*/") if path.is_dir()):
+        with suppress(TimeoutError, PermissionError), locked(folder / "lock", 0):
+            _record_missing(open_ledger(settings.ledger), folder, LocalEnvironment(folder))
+
+
 def _record_missing(ledger: FileLedger, folder: Path, environment: LocalEnvironment) -> None:
     """Enter the last change of an environment if the ledger lacks it."""
     tenure = state_at(ledger.entries()).deployed.get(folder.name)
@@ -86,10 +99,12 @@ def _record_missing(ledger: FileLedger, folder: Path, environment: LocalEnvironm
     current, stopped = environment.current_if_known(), environment.stopped()
     if current and (current.model, current.version) != recorded:
         show_step("recorded", f"{current.bento_tag} is deployed, which the ledger lacked")
-        _record(ledger, "deploy", folder.name, current, public_port(folder))
+        since = _written(folder / "current.json")
+        _record(ledger, "deploy", folder.name, current, public_port(folder), since=since)
     elif stopped and (stopped.model, stopped.version) == recorded:
         show_step("recorded", f"{stopped.bento_tag} was stopped, which the ledger lacked")
-        _record(ledger, "stop", folder.name, stopped, None)
+        since = _written(folder / "previous.json")
+        _record(ledger, "stop", folder.name, stopped, None, since=since)
     canary = current.canary if current else None
     noted = state_at(ledger.entries()).canaries.get(folder.name)
     if canary and (not noted or _facts(noted) != (canary.release.version, canary.share)):
@@ -99,6 +114,12 @@ def _record_missing(ledger: FileLedger, folder: Path, environment: LocalEnvironm
         show_step("recorded", f"the canary {noted.version} ended, which the ledger lacked")
         details: dict[str, str | float | None] = {**noted.since.details, "share": 0}
         ledger.append("canary", noted.model_name, noted.version, **details)
+
+
+def _written(state: Path) -> str:
+    """When a state file was written, for an entry that is made later."""
+    at = datetime.fromtimestamp(state.stat().st_mtime, UTC)
+    return at.isoformat(timespec="microseconds")
 
 
 def _facts(canary: Tenure) -> tuple[str, str | float | None]:

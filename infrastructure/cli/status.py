@@ -15,7 +15,9 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> None:
     """Show one line for each environment."""
-    folders = sorted(path.parent for path in Settings.load().releases_dir.glob("*/current.json"))
+    releases = Settings.load().releases_dir
+    states = (*releases.glob("*/current.json"), *releases.glob("*/starting.json"))
+    folders = sorted({path.parent for path in states})
     lines = [(folder.name, LocalEnvironment(folder).status()) for folder in folders]
     for name, status in lines:
         if status:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from application.registry.history import state_at
+from application.registry.history import effective_time, state_at
 from application.training.config import registered_name
 from infrastructure.cli._arguments import add_model, valid_time
 from infrastructure.cli._registry import local_time, open_registry, warn_of_disagreement
+from infrastructure.cli._releases import record_missing_changes
 from infrastructure.registry.ledger import FileLedger
 from shared.console import show_step
 from shared.settings import Settings
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Show what the ledger has for that time."""
     settings = Settings.load()
+    record_missing_changes(settings)
     entries = FileLedger(settings.ledger).entries()
     name = registered_name(args.model) if args.model else None
     state = state_at(entries, args.at)
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         entry = tenure.since
         show_step(
             place,
-            f"{tenure.model_name} {tenure.version}, since {local_time(entry.at)} "
+            f"{tenure.model_name} {tenure.version}, since {local_time(effective_time(entry))} "
             f"({entry.event} by {entry.who})",
         )
     if not found:

@@ -17,8 +17,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,7 @@ class LocalEnvironment:
         self._patience = patience
         self._current = self._folder / "current.json"
         self._previous = self._folder / "previous.json"
+        self._starting = self._folder / "starting.json"  # a release that has no traffic yet
 
     @cached_property
     def port(self) -> int:
@@ -333,18 +334,20 @@ class LocalEnvironment:
             Whether anything was running.
         """
         with self.alone():
-            release = self.current_if_known()
+            release, has_moved = self.current_if_known(), moved_from(self._folder) is not None
             processes = self._running(release)
             if origin := self._moved_origin(processes):
                 show_step("moved", f"from {origin}: stopping what still runs from there")
             running = self._stop_front()
             for process in processes:
                 running = stop_process(process) or running
-            if release:
+            if release and (release.canary or has_moved):
                 write_release(self._previous, dataclasses.replace(release, canary=None))
-            elif _is_damaged(self._current):  # its keys are unknown, so a deployment must set them
+            elif release or _is_damaged(self._current):
+                # works on a full disk; of a damaged one, a deployment must set the unknown keys
                 self._current.replace(self._previous)
             self._current.unlink(missing_ok=True)
+            self._starting.unlink(missing_ok=True)
             return running
 
     def status(self) -> str:
@@ -356,7 +359,8 @@ class LocalEnvironment:
         except DamagedStateError as error:
             return f"UNKNOWN, {error}"
         if release is None:
-            return ""
+            left = self._leftovers(self._running(None), "stop")
+            return ", ".join(["nothing deployed", *left]) if left else ""
         front, running, known = find_front(self._folder), release.process(), release.processes()
         processes = self._running(release)
         if origin := self._moved_origin(processes):
@@ -377,13 +381,21 @@ class LocalEnvironment:
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
                 *([self._canary_status(release.canary)] if release.canary else ()),
-                *(
-                    f"pid {process.pid} still runs: make {step} ENV={self._folder.name} ends it"
-                    for process in processes
-                    if process not in known
-                ),
+                *self._leftovers([each for each in processes if each not in known], step),
             ]
         )
+
+    def _leftovers(self, processes: Iterable[psutil.Process], step: str) -> list[str]:
+        """What to do about processes of killed deployments, unless a deployment is running."""
+        name = self._folder.name
+        try:
+            with locked(self._folder / "lock", 0) if processes else nullcontext():
+                return [
+                    f"pid {each.pid} still runs: make {step} ENV={name} ends it"
+                    for each in processes
+                ]
+        except TimeoutError:
+            return ["a deployment is in progress"]
 
     def _canary_status(self, canary: Canary) -> str:
         release = canary.release
@@ -425,19 +437,25 @@ class LocalEnvironment:
                 return self._end_canary(old)
             self._clean_up(old, old, processes)
             return old
-        state = self._current.read_bytes() if self._current.exists() else None
+        state, previous = (
+            path.read_bytes() if path.exists() else None for path in (self._current, self._previous)
+        )
         note = f"replacing {old.bento_tag} when ready" if old else ""
         with self._checked(wanted, old, note) as release:
             try:
+                if old:  # before the switch, after which this command may be killed
+                    write_release(self._previous, dataclasses.replace(old, canary=None))
                 self._switch(release)
                 wanted.check(release, self.port)
             except BaseException:
                 if self.current_if_known() == release:
                     self._restore_state(state, old)
+                if previous is None:
+                    self._previous.unlink(missing_ok=True)
+                else:
+                    write_atomically(self._previous, previous, private=True)
                 raise
         show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
-        if old:
-            write_release(self._previous, dataclasses.replace(old, canary=None))
         self._clean_up(release, old, processes)
         return release
 
@@ -459,7 +477,7 @@ class LocalEnvironment:
         folder = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
         shutil.copytree(build.bento, folder / "bento")
         show_step("start", build.bento_tag + (f", {note}" if note else " (nothing was deployed)"))
-        release = _start(folder, wanted, default_log_url(self._folder))
+        release = _start(folder, wanted, default_log_url(self._folder), self._starting)
         try:
             _wait_until_ready(release, self._patience)
             wanted.check(release)
@@ -468,6 +486,8 @@ class LocalEnvironment:
         except BaseException:
             stop_process(release.process())
             raise
+        finally:
+            self._starting.unlink(missing_ok=True)
 
     def _serves_already(self, release: Release, wanted: _Wanted, port: int) -> bool:
         """Whether a release is as wanted and reproduces its golden predictions on a port."""
@@ -555,6 +575,9 @@ class LocalEnvironment:
             for folder in folders
             for process in serving_below(folder / "releases")
         }
+        with suppress(DamagedStateError):
+            if (starting := read_release(self._starting)) and (process := starting.process()):
+                found[process.pid] = process
         for process in release.processes() if release else ():
             found[process.pid] = process
         return [process for process in found.values() if not _ancestors(process) & found.keys()]
@@ -668,7 +691,12 @@ def _same_bento(one: Path, other: Path) -> bool:
         return False
 
 
-def _start(folder: Path, wanted: _Wanted, default_log: str) -> Release:
+def _start(folder: Path, wanted: _Wanted, default_log: str, record: Path) -> Release:
+    """Start a release, which is on record before it runs.
+
+    Args:
+        record: the state file of the release that is being started.
+    """
     build, workers, variables = wanted.build, wanted.workers, wanted.variables
     home = folder / "home"
     home.mkdir()
@@ -686,6 +714,13 @@ def _start(folder: Path, wanted: _Wanted, default_log: str) -> Release:
     if KEYS in variables:
         key = new_key()
         environment[KEYS] = f"{variables[KEYS]} {entry_of('deployment', key)}"
+    release = Release(
+        *(build.version, build.bento_tag, str(folder), port, workers, 0, 0.0),
+        api_key=key,
+        variables=variables,
+        introduced=True,
+    )
+    write_release(record, release)
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
         [
             *(sys.executable, "-m", "bentoml", "serve", str(folder / "bento")),
@@ -698,12 +733,9 @@ def _start(folder: Path, wanted: _Wanted, default_log: str) -> Release:
         start_new_session=True,
     )
     started = psutil.Process(process.pid).create_time()
-    return Release(
-        *(build.version, build.bento_tag, str(folder), port, workers, process.pid, started),
-        api_key=key,
-        variables=variables,
-        introduced=True,
-    )
+    release = dataclasses.replace(release, pid=process.pid, started=started)
+    write_release(record, release)
+    return release
 
 
 def _inherited() -> dict[str, str]:

@@ -1,12 +1,14 @@
 """Moves state between clones, as one archive.
 
-State is the receipts, packages, tracking database, Bento store and ledger. Loading an archive loses
-nothing: packages, Bentos and artifacts are added to those of the clone, and the ledger and tracking
-database are replaced only by ones that continue them.
+State is the receipts, packages, tracking database, Bento store and ledger. Receipts and exported
+Bentos are replaced. Nothing else is lost: packages, Bentos and artifacts are added to those of the
+clone, and the ledger and tracking database are replaced only by ones that continue them. On
+request, others are added to them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -20,8 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import StateError, reason_of
+from infrastructure.compute.receipts import write_receipt
 from infrastructure.registry.ledger import FileLedger
-from infrastructure.tracking.database import copy_database, database_file
+from infrastructure.tracking.database import (
+    copy_database,
+    database_file,
+    merge_database,
+    merged_numbers,
+)
 from shared.files import Draft
 from shared.settings import Settings
 
@@ -38,17 +46,19 @@ class History:
     """Records that are only ever added: ledger entries, and runs and versions in MLflow."""
 
     entries: tuple[str, ...]
-    records: frozenset[str]
+    records: dict[str, str]  # described by their runs, as versions get other numbers when merged
+    merged: frozenset[str]  # entries, with those that were added from other ledgers
 
     def includes(self, other: History) -> bool:
         """Whether this history equals the other one, or continues it."""
         same_start = self.entries[: len(other.entries)] == other.entries
-        return same_start and self.records >= other.records
+        is_merged = bool(other.entries) and self.merged >= set(other.entries)
+        return (same_start or is_merged) and self.records.keys() >= other.records.keys()
 
     def lacks(self, other: History) -> str:
         """What the other history has and this one does not, in words."""
         entries = len(set(other.entries) - set(self.entries))
-        records = sorted(other.records - self.records)
+        records = sorted(other.records[key] for key in other.records.keys() - self.records.keys())
         listed = f"{', '.join(records[:3])}{' …' if len(records) > 3 else ''}"
         parts = (f"{entries} entries of the ledger" if entries else "", listed)
         return " and ".join(filter(None, parts)) or "the order of the ledger's entries"
@@ -91,12 +101,13 @@ def save(places: Places, archive: Path) -> None:
         draft.publish()
 
 
-def load(places: Places, archive: Path, set_aside: Path | None = None) -> str:
+def load(places: Places, archive: Path, merge: bool = False) -> str:
     """Unpack the state; its receipts count as new.
 
     Args:
-        set_aside: folder to move this clone's ledger, tracking database and receipts to if the
-            archive does not continue them; None means to refuse such an archive.
+        merge: whether to add the archive's ledger and tracking database to those of this clone, and
+            to take over its receipts, if it does not continue this clone's state; if not, such an
+            archive is refused.
 
     Returns:
         What was done, in words.
@@ -104,35 +115,67 @@ def load(places: Places, archive: Path, set_aside: Path | None = None) -> str:
     Raises:
         StateError: the archive cannot be read, or lacks state of this clone.
         RegistryError: one of the ledgers is damaged.
+        TrackingError: one of the databases is locked or damaged.
     """
     with tempfile.TemporaryDirectory(prefix=".state-", dir=archive.parent) as folder:
         loaded = _unpacked(archive, Path(folder), places)
         here, there = _history(places), _history(loaded)
         if not there.includes(here) and here.includes(there):
-            _load_receipts(places, loaded, missing_only=True)
+            if _DATABASE in loaded:
+                _renumber(loaded, merged_numbers(loaded[_DATABASE], places[_DATABASE]))
+            _load_receipts(places, loaded, missing_only=not merge)
             return "unchanged: this clone has everything in the archive, and more"
-        result = "loaded"
-        if not there.includes(here):
-            if set_aside is None:
-                raise StateError(
-                    f"{archive} lacks state that this clone has: {there.lacks(here)}; nothing was "
-                    "loaded. To move this clone's ledger, tracking database and receipts to "
-                    ".set-aside first, run make state-load SET_ASIDE=1"
-                )
-            for name in (_DATABASE, _LEDGER, _RECEIPTS):
-                if name in places and places[name].exists():
-                    _move(places[name], set_aside / name)
-            result = f"loaded; the previous state is in {set_aside}"
+        if not there.includes(here) and not merge:
+            raise StateError(
+                f"{archive} lacks state that this clone has: {there.lacks(here)}; nothing was "
+                "loaded. To add the archive to this clone's ledger and tracking database, and to "
+                "replace its receipts, run make state-load MERGE=1"
+            )
         for name in _ADDED:
             if name in loaded:
                 _add(loaded[name], places[name])
-        for name in (_DATABASE, _LEDGER):
-            if name in loaded:
-                for suffix in ("-wal", "-shm", "-journal"):  # files of the replaced database
-                    places[name].with_name(f"{places[name].name}{suffix}").unlink(missing_ok=True)
-                _move(loaded[name], places[name])
+        if there.includes(here):
+            _replace(places, loaded)
+            _load_receipts(places, loaded)
+            return "loaded"
+        _merge(places, loaded)
         _load_receipts(places, loaded)
-        return result
+        return "loaded; ledger and tracking database were added to those of this clone"
+
+
+def _replace(places: Places, loaded: Places) -> None:
+    for name in (_DATABASE, _LEDGER):
+        if name in loaded:
+            for suffix in ("-wal", "-shm", "-journal"):  # files of the replaced database
+                places[name].with_name(f"{places[name].name}{suffix}").unlink(missing_ok=True)
+            _move(loaded[name], places[name])
+
+
+def _merge(places: Places, loaded: Places) -> None:
+    """Add ledger and tracking database, and number the versions in the receipts as there."""
+    missing = {name for name in (_DATABASE, _LEDGER) if not places[name].exists()}
+    _replace(places, {name: path for name, path in loaded.items() if name in missing})
+    if _DATABASE in loaded and _DATABASE not in missing:
+        _renumber(loaded, merge_database(loaded[_DATABASE], places[_DATABASE]))
+    if _LEDGER in loaded and _LEDGER not in missing:
+        ledger = FileLedger(places[_LEDGER])
+        known = {value for entry in ledger.entries() for value in entry.hashes}
+        for entry in FileLedger(loaded[_LEDGER]).entries():
+            if known.isdisjoint(entry.hashes) and "env" not in entry.details:  # not deployed here
+                origin = {"since": entry.at.isoformat(), "author": entry.who, "entry": entry.hash}
+                details = {**origin, **entry.details}
+                ledger.append(entry.event, entry.model_name, entry.version, **details)
+
+
+def _renumber(loaded: Places, numbers: Mapping[tuple[str, int], int]) -> None:
+    """Change the numbers of versions in receipts."""
+    for receipt in loaded[_RECEIPTS].glob("*/*.json") if _RECEIPTS in loaded else ():
+        content = json.loads(receipt.read_text(encoding="utf-8"))
+        if old := content.get("registry_version"):
+            written = receipt.stat().st_mtime_ns
+            number = numbers.get((content["model_name"], int(old)), old)
+            write_receipt(receipt, **{**content, "registry_version": str(number)})
+            os.utime(receipt, ns=(written, written))
 
 
 def _unpacked(archive: Path, folder: Path, places: Places) -> dict[str, Path]:
@@ -153,19 +196,20 @@ def _unpacked(archive: Path, folder: Path, places: Places) -> dict[str, Path]:
 def _history(places: Places) -> History:
     ledger = places.get(_LEDGER)
     entries = FileLedger(ledger).entries() if ledger else []
-    database, records = places.get(_DATABASE), set()
+    database, records = places.get(_DATABASE), dict[str, str]()
     if database and database.exists():
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             try:
                 for name, version, run in connection.execute(
                     "SELECT name, version, run_id FROM model_versions"
                 ):
-                    records.add(f"{name} version {version} (run {run})")
+                    records[f"{name} of run {run}"] = f"{name} version {version} (run {run})"
                 for (run,) in connection.execute("SELECT run_uuid FROM runs"):
-                    records.add(f"run {run}")
+                    records[f"run {run}"] = f"run {run}"
             except sqlite3.Error as error:
                 raise StateError(f"{database} is not a tracking database: {error}") from error
-    return History(tuple(entry.hash for entry in entries), frozenset(records))
+    merged = {value for entry in entries for value in entry.hashes}
+    return History(tuple(entry.hash for entry in entries), records, frozenset(merged))
 
 
 def _load_receipts(places: Places, loaded: Places, missing_only: bool = False) -> None:

@@ -22,6 +22,7 @@ from application.inference.protocols.app import App, Authorise, PredictionApp, S
 from application.inference.protocols.http import Route
 from application.inference.protocols.openapi import Schema, with_keys, with_summaries
 from domain.errors import MlopsError, PackageError
+from infrastructure.monitoring.metrics.metrics_files import prepare_metrics_files
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.packaging.requirements import serving_requirements
 from infrastructure.serving.allocator import share_one_arena
@@ -65,6 +66,7 @@ class BentoService:
         PackageError: the store has no such model.
         BuildError: what the model is served with is not installed in the version of its training.
         InvalidSettingError: a setting is wrong.
+        DeploymentError: there is no room for the metrics of this process.
     """
 
     def __init__(self, default_tag: str, **defaults: float) -> None:
@@ -91,6 +93,7 @@ class BentoService:
             self.package.read_json("contract.json"), self.package.native_requirements
         )
         self._processes = ProcessSettings.load()
+        prepare_metrics_files(self._processes.workers)
         self._authorise = authoriser(
             ApiKeys.parse(self.settings.api_keys), self.settings.open_paths
         )

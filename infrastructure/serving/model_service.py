@@ -40,6 +40,7 @@ from application.ports.recorder import Recorder
 from domain.contract import ModelSpec, Quantity, RangePolicy
 from domain.monitoring.drift import PREDICTION, importances_of_variables
 from infrastructure.inference.loading import load_served
+from infrastructure.monitoring.metrics.metrics_files import allocate_metrics_files
 from infrastructure.monitoring.metrics.process_metrics import process_metrics
 from infrastructure.monitoring.metrics.service_metrics import ServiceMetrics
 from infrastructure.packaging.model_package import ModelPackage
@@ -189,6 +190,7 @@ class ServedModel:
             model = load_served(service.package.served, service.spec, service.settings.threads)
             replay_golden(service.spec, model, service.golden)
             rest, started = self._open(model, log)
+            allocate_metrics_files()  # again: now they contain all metrics of the model
         except Exception as error:  # pylint: disable=broad-exception-caught  # /readyz reports it
             self._rest.set_exception(error)
             service.started.set_exception(error)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,14 @@ _LOCATIONS = (
     *(("logged_models", "artifact_location"), ("trace_tags", "value")),
     *(("model_versions", "source"), ("model_versions", "storage_location")),
 )
+_MERGED = (  # datasets before the inputs that refer to them
+    *("datasets", "inputs", "input_tags", "params", "metrics", "latest_metrics", "tags", "runs"),
+    *("logged_models", "logged_model_params", "logged_model_metrics", "logged_model_tags"),
+    *("registered_models", "registered_model_tags", "model_versions", "model_version_tags"),
+    "registered_model_aliases",
+)
+_EXISTS = "SELECT 1 FROM {}.sqlite_master WHERE name = ?"
+_ALL = "SELECT * FROM {}.{}"
 _RELOCATE = """
     UPDATE {0} SET {1} = ?1 || substr({1}, length(?2) + 1)
     WHERE {1} = ?2 OR substr({1}, 1, length(?2) + 1) = ?2 || '/'
@@ -115,6 +123,135 @@ def copy_database(path: Path, target: Path) -> None:
         check_database(target)
     except sqlite3.Error as error:
         raise database_error(path, error) from error
+
+
+def merge_database(source: Path, target: Path) -> dict[tuple[str, int], int]:
+    """Add the runs and registered versions of another database, with its aliases.
+
+    A version whose number is taken gets the next one. The champion so far becomes `previous` unless
+    the other database has a previous one itself.
+
+    Args:
+        source: a copy of the other database, which is changed.
+
+    Returns:
+        The number of each version of the other database, by model and number there.
+
+    Raises:
+        TrackingError: one of them is locked or damaged, or their schemas do not fit.
+    """
+    if _prepared_for(target):
+        prepare_database(f"{_SCHEME}{target}")  # it may have the schema of an older MLflow
+    try:
+        if prepared := _prepared_for(source):
+            with _opened(source) as copy:
+                _relocate(copy, prepared[0], (str(target.parent), prepared[1]))
+        with _both_opened(source, target) as merge:
+            numbers = merge.numbers()
+            merge.run(numbers)
+            return numbers
+    except sqlite3.Error as error:
+        raise database_error(target, error) from error
+
+
+def merged_numbers(source: Path, target: Path) -> dict[tuple[str, int], int]:
+    """What `merge_database` returned when it added this database.
+
+    Raises:
+        TrackingError: one of them is locked or damaged.
+    """
+    try:
+        with _both_opened(source, target) as merge:
+            return merge.numbers()
+    except sqlite3.Error as error:
+        raise database_error(target, error) from error
+
+
+@contextmanager
+def _both_opened(source: Path, target: Path) -> Iterator[_Merge]:
+    with closing(sqlite3.connect(target, timeout=_BUSY_SECONDS)) as database:
+        database.execute("ATTACH ? AS other", (str(source),))
+        with database:
+            yield _Merge(database)
+
+
+class _Merge:
+    """Copies rows from the attached database `other`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def run(self, numbers: Mapping[tuple[str, int], int]) -> None:
+        """Copy, with these numbers of the versions."""
+        experiments, datasets = self._experiments(), dict[str, str]()
+        runs = {row["run_uuid"] for row in self._rows("runs", "main")}
+        aliases = {(row["name"], row["alias"]) for row in self._rows("registered_model_aliases")}
+        for row in self._rows("registered_model_aliases", "main"):
+            replaced = row["alias"] == "champion" and (row["name"], "champion") in aliases
+            if replaced and (row["name"], "previous") not in aliases:
+                self._insert("registered_model_aliases", {**row, "alias": "previous"}, "REPLACE")
+        for table in _MERGED:
+            for row in self._rows(table):
+                if row.get("run_uuid", row.get("run_id")) in runs:
+                    continue  # with all that belongs to it
+                if "experiment_id" in row:
+                    row["experiment_id"] = experiments[row["experiment_id"]]
+                if "name" in row and "version" in row:
+                    row["version"] = numbers[row["name"], row["version"]]
+                if table == "datasets":
+                    datasets[row["dataset_uuid"]] = self._dataset(row)
+                if "source_id" in row:
+                    row["source_id"] = datasets.get(row["source_id"], row["source_id"])
+                replace = table in ("registered_model_tags", "registered_model_aliases")
+                self._insert(table, row, "REPLACE" if replace else "IGNORE")
+
+    def _rows(self, table: str, schema: str = "other") -> list[dict[str, Any]]:
+        """All rows of a table; empty if it does not exist."""
+        if not self._database.execute(_EXISTS.format(schema), (table,)).fetchone():
+            return []
+        found = self._database.execute(_ALL.format(schema, table))
+        columns = [column[0] for column in found.description]
+        return [dict(zip(columns, row)) for row in found]
+
+    def _insert(self, table: str, row: dict[str, Any], conflict: str) -> int | None:
+        """Insert a row; returns its number."""
+        values = ", ".join("?" * len(row))
+        into = f"INSERT OR {conflict} INTO main.{table} ({', '.join(row)})"
+        return self._database.execute(f"{into} VALUES ({values})", tuple(row.values())).lastrowid
+
+    def _experiments(self) -> dict[int, int]:
+        """The number of each experiment, which is one with the same name or a new one."""
+        known = {row["name"]: row["experiment_id"] for row in self._rows("experiments", "main")}
+        numbers = {}
+        for row in self._rows("experiments"):
+            number, name = row.pop("experiment_id"), row["name"]
+            numbers[number] = known.get(name) or self._insert("experiments", row, "IGNORE") or 0
+        return numbers
+
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """The number of each version, which is that of the same run or the next one."""
+        here = self._rows("model_versions", "main")
+        known = {(row["name"], row["run_id"]): row["version"] for row in here}
+        last = {row["name"]: 0 for row in self._rows("model_versions")}
+        for row in here:
+            last[row["name"]] = max(last.get(row["name"], 0), row["version"])
+        numbers = {}
+        for row in sorted(self._rows("model_versions"), key=lambda row: row["version"]):
+            name = row["name"]
+            number = known.get((name, row["run_id"]))
+            if number is None:
+                last[name] += 1
+                number = last[name]
+            numbers[name, row["version"]] = number
+        return numbers
+
+    def _dataset(self, row: dict[str, Any]) -> str:
+        """The identity of a dataset: that of an equal one if there is one."""
+        key = ("experiment_id", "name", "digest")
+        for known in self._rows("datasets", "main"):
+            if all(known[column] == row[column] for column in key):
+                return str(known["dataset_uuid"])
+        return str(row["dataset_uuid"])
 
 
 def check_database(path: Path) -> None:

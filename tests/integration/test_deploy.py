@@ -18,6 +18,7 @@ import pytest
 
 from application.inference.api_keys import entry_of, new_key
 from infrastructure.deployment.release import Release, read_release
+from infrastructure.monitoring.metrics.metrics_files import FOLDER, MEMORY, has_room
 from tests.served import Home, free_port
 from tests.strength import metric
 
@@ -128,8 +129,13 @@ def test_a_release_serves_on_the_public_port_until_it_is_stopped(machine: Machin
     assert code == 0
     assert f"running, petals_pipeline {version}, {machine.url}, no API keys" in output
     process = psutil.Process(machine.current().pid)
+    folders = {worker.environ().get(FOLDER) for worker in process.children()} - {None}
+    metrics = Path(folders.pop() or "")
+    files = [path.stat() for path in metrics.glob("*.db")]
+    assert files and all(512 * file.st_blocks >= file.st_size for file in files)
+    assert metrics.parent == MEMORY or not has_room(MEMORY, 1)  # whatever fills the disk
     assert machine("stop")[0] == 0
-    assert not process.is_running()
+    assert not process.is_running() and not (metrics.parent == MEMORY and metrics.exists())
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", machine.port)) != 0
     assert "nothing" in machine("status")[1]

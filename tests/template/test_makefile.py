@@ -671,9 +671,9 @@ def test_state_loaded_in_another_clone_needs_no_step_again(
     assert other.ran("containerize") == []
 
 
-def test_set_aside_is_passed_to_state_load(clone: Clone) -> None:
-    assert "--set-aside" in clone.make("-n", "state-load", "SET_ASIDE=1").stdout
-    assert "--set-aside" not in clone.make("-n", "state-load").stdout
+def test_merge_is_passed_to_state_load(clone: Clone) -> None:
+    assert "--merge" in clone.make("-n", "state-load", "MERGE=1").stdout
+    assert "--merge" not in clone.make("-n", "state-load").stdout
 
 
 def test_ci_is_one_target(clone: Clone) -> None:

@@ -8,7 +8,14 @@ from datetime import timedelta
 
 import pytest
 
-from application.registry.history import champion_of, environments_of, parse_time, state_at
+from application.ports.registry import ModelVersion
+from application.registry.history import (
+    champion_of,
+    environments_of,
+    ledger_disagreement,
+    parse_time,
+    state_at,
+)
 from tests.fakes import MORNING, FakeLedger
 
 
@@ -99,6 +106,25 @@ def test_an_entry_counts_from_its_own_time_on(ledger: FakeLedger) -> None:
     at = ledger.entries()[1].at
     assert state_at(ledger.entries(), at).champions
     assert not state_at(ledger.entries(), at - timedelta(microseconds=1)).champions
+
+
+def test_an_entry_made_later_counts_from_the_time_of_its_change_on(ledger: FakeLedger) -> None:
+    at = ledger.entries()[-1].at + timedelta(seconds=1)
+    ledger.append("deploy", "iris", "c", env="staging", since=at.isoformat())
+    assert state_at(ledger.entries(), at).deployed["staging"].version == "c"
+    assert not state_at(ledger.entries(), at - timedelta(microseconds=1)).deployed
+
+
+def test_the_entry_of_the_last_promotion_is_found_in_a_ledger_to_which_it_was_added(
+    ledger: FakeLedger,
+) -> None:
+    version = ModelVersion("iris", "1", "c", "run", MORNING, aliases=("champion",))
+    noted = f"{'f' * 64}:{'e' * 64}"
+    found = ledger_disagreement(noted, [version], ledger.entries())
+    assert found and "another ledger" in found.reason
+    ledger.append("train", "iris", "c", entry="f" * 64)
+    ledger.append("promote", "iris", "c", entry="e" * 64)
+    assert ledger_disagreement(noted, [version], ledger.entries()) is None
 
 
 def test_the_last_champion_of_each_model_is_found_and_releases_are_ignored(

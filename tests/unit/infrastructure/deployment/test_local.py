@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ from infrastructure.deployment.release import (
     Release,
     find_front,
     public_port,
+    read_release,
     stop_process,
 )
 from infrastructure.deployment.variables import explicit_variables
@@ -88,7 +92,7 @@ def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 SERVICE = """
-import json, os, sys
+import json, os, socket, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -98,13 +102,24 @@ from application.inference.protocols.http import Refusal
 authorise = authoriser(ApiKeys.parse(os.environ.get("SERVING_API_KEYS", "")), "")
 response = (Path(sys.argv[sys.argv.index("serve") + 1]) / "response.json").read_bytes()
 failed = b'"status":"failed"' in response
+if response == b"never ready":
+    time.sleep(60)
+hangs, posts = b'"hangs"' in response, []  # with the second request
 
 
 class Handler(BaseHTTPRequestHandler):
+    def handle(self):
+        if self.connection.recv(6, socket.MSG_PEEK) == b"PROXY ":  # sent by the front
+            self.rfile.readline()
+        super().handle()
+
     def do_GET(self):
         self.reply(*((503, response) if failed else (200, b"")))
 
     def do_POST(self):
+        posts.append(self.path)
+        if hangs and len(posts) > 1:
+            time.sleep(60)
         self.rfile.read(int(self.headers["Content-Length"]))
         try:
             if authorise:
@@ -377,7 +392,9 @@ def test_an_event_that_a_killed_command_did_not_record_is_recorded_by_the_next_o
     entry = ledger.entries()[-1]
     assert (entry.event, entry.model_name, entry.version) == (event, "iris", "1.0.0-a")
     port = 3210 if event == "deploy" else None
-    assert entry.details == {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
+    since = datetime.fromtimestamp((places / "blue" / name).stat().st_mtime, UTC)
+    expected = {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
+    assert entry.details == {**expected, "since": since.isoformat(timespec="microseconds")}
 
 
 def test_a_service_can_be_stopped_with_a_damaged_ledger(
@@ -830,6 +847,69 @@ def test_processes_of_a_killed_deployment_are_ended_by_the_next_one(machine: Mac
     machine.deploy("3")
     assert first.process() is None and orphan.process() is None
     assert len(list((machine.folder / "staging/releases").iterdir())) == 2
+
+
+def deploy_until_killed(machine: Machine, build: Build, moment: Callable[[], bool]) -> None:
+    """Run the command that deploys a build, and kill it at a moment."""
+    receipt = str(build.bento.parent / "bento-build.json")
+    command = [*(sys.executable, "-m", "infrastructure.cli", "deploy", "--env", "staging")]
+    command += ["--port", str(machine.port), "--bento", receipt]
+    with subprocess.Popen(command) as process:
+        while process.poll() is None and not moment():
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_release_of_a_deployment_killed_while_it_starts_is_known_and_stopped(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = machine.build("1")
+    (build.bento / "response.json").write_text("never ready", encoding="utf-8")
+    record = machine.folder / "staging/starting.json"
+
+    def started() -> Release | None:
+        release = read_release(record)
+        return release if release and release.pid else None
+
+    deploy_until_killed(machine, build, lambda: started() is not None)
+    release = started()
+    assert release and release.process()
+    assert main(["status"]) == 0
+    assert (
+        f"nothing deployed, pid {release.pid} still runs: make stop ENV=staging ends it"
+        in capsys.readouterr().out
+    )
+    assert main(["stop"]) == 0
+    assert release.process() is None and not record.exists()
+
+
+def test_a_deployment_killed_after_the_switch_is_in_the_ledger_when_it_is_read(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.deploy("1")
+    assert main(["which-model"]) == 0
+    build = machine.build("2")
+    response = build.bento / "response.json"
+    hanging = json.loads(response.read_text(encoding="utf-8")) | {"hangs": True}
+    response.write_text(json.dumps(hanging), encoding="utf-8")
+
+    def current() -> str:
+        release = machine.environment.current()
+        return release.version if release else ""
+
+    deploy_until_killed(machine, build, lambda: current() == "2")
+    switched = datetime.fromtimestamp(machine.state.stat().st_mtime, UTC)
+    capsys.readouterr()
+    for at in ([], ["--at", switched.isoformat()]):
+        assert main(["which-model", *at]) == 0
+        assert "  staging   iris 2, since " in capsys.readouterr().out
+    before = (switched - timedelta(seconds=0.01)).isoformat()
+    assert main(["which-model", "--at", before]) == 0
+    assert "  staging   iris 1, since " in capsys.readouterr().out
+    assert [version for _, version, _ in machine.ledger()] == ["1", "2"]
+    previous = read_release(machine.folder / "staging/previous.json")
+    assert previous and previous.version == "1"
 
 
 @pytest.fixture(name="worker")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import sqlite3
@@ -54,7 +55,8 @@ class Clone:
         self.write(f"mlartifacts/1/{run}/card.md")
         shutil.rmtree(self.folder / "build", ignore_errors=True)
         for number, step in enumerate(RECEIPTS):
-            self.write(f"build/iris/{step}.json", run)
+            receipt = {"model_name": "iris", "registry_version": str(version), "run": run}
+            self.write(f"build/iris/{step}.json", json.dumps(receipt))
             path = self.folder / f"build/iris/{step}.json"
             os.utime(path, (1_700_000_000 + number, 1_700_000_000 + number))
         self.write(f"build/iris/bento/{run}.py")
@@ -77,10 +79,10 @@ class Clone:
         with closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
             return [run for (run,) in database.execute("SELECT run_id FROM model_versions")]
 
-    def take_state_of(self, other: Clone, set_aside: Path | None = None) -> str:
+    def take_state_of(self, other: Clone, merge: bool = False) -> str:
         """Save another clone's state, and load it."""
         save(other.places, self.archive)
-        return load(self.places, self.archive, set_aside)
+        return load(self.places, self.archive, merge)
 
 
 def content_of(path: Path) -> bytes:
@@ -159,7 +161,7 @@ def test_diverged_state_is_refused_and_nothing_changes(here: Clone, there: Clone
     with pytest.raises(StateError) as refusal:
         here.take_state_of(there)
     assert "2 entries of the ledger and iris version 1 (run here-1), iris" in str(refusal.value)
-    assert "make state-load SET_ASIDE=1" in str(refusal.value)
+    assert "make state-load MERGE=1" in str(refusal.value)
     assert here.files() == before
     assert not list(here.folder.glob(".state-*"))
 
@@ -174,30 +176,55 @@ def test_a_diverged_ledger_or_diverged_versions_alone_are_refused(
         here.take_state_of(there)
 
 
-def test_the_backup_is_complete_and_the_rest_is_added(here: Clone, there: Clone) -> None:
+def test_a_merged_archive_is_added_and_replaces_only_receipts(here: Clone, there: Clone) -> None:
     """As on a machine where each deployment loads the state of a different CI run."""
     here.train(1)
-    here.ledger.append("deploy", "iris", "1")
-    before = here.files()
-    folder = here.folder / ".set-aside/now"
-    assert str(folder) in here.take_state_of(there, folder)
+    here.ledger.append("deploy", "iris", "1", env="staging")
+    there.ledger.append("deploy", "iris", "1", env="staging")  # on another machine
+    before, (promoted, *_) = here.files(), there.ledger.entries()
+    assert "added to those of this clone" in here.take_state_of(there, merge=True)
     after = here.files()
-    assert here.versions() == ["there-1"]
-    assert after["ledger.jsonl"] == there.files()["ledger.jsonl"]
-    assert "build/iris/bento/here-1.py" not in after
+    assert here.versions() == ["here-1", "there-1"]
+    assert after["ledger.jsonl"].startswith(before["ledger.jsonl"])
+    added = here.ledger.entries()[2:]
+    assert [(entry.event, entry.version) for entry in added] == [("promote", "1")]
+    origin = {"since": promoted.at.isoformat(), "author": promoted.who, "entry": promoted.hash}
+    assert added[0].details == origin
+    assert {name for name in after if name.startswith("build")} == {
+        name for name in there.files() if name.startswith("build")
+    }
+    receipt = json.loads(after["build/iris/train.json"])
+    assert receipt == {"model_name": "iris", "registry_version": "2", "run": "there-1"}
     for name, content in before.items():
-        kept = (
-            name if name.startswith(("packages", "bentoml", "mlart")) else f".set-aside/now/{name}"
-        )
-        if not name.endswith("latest"):
-            assert after[kept] == content, name
+        if name.startswith(("packages", "bentoml", "mlart")) and not name.endswith("latest"):
+            assert after[name] == content, name
     assert after["bentoml/models/iris/latest"] == b"there-1"
 
 
-def test_no_backup_is_made_if_nothing_would_be_lost(here: Clone, there: Clone) -> None:
-    here.take_state_of(there, here.folder / ".set-aside")
+def test_an_archive_that_was_merged_before_only_replaces_receipts(
+    here: Clone, there: Clone, tmp_path: Path
+) -> None:
+    """As when an earlier deployment is run again."""
+    here.train(1)
+    here.take_state_of(there, merge=True)
+    newer = Clone(tmp_path / "newer")
+    newer.train(1)
+    here.take_state_of(newer, merge=True)
+    assert (here.folder / "build/iris/bento/newer-1.py").exists()
+    before = here.files()
+    assert "has everything in the archive" in here.take_state_of(there, merge=True)
+    after = here.files()
+    assert {name for name in after if "bento/" in name} == {"build/iris/bento/there-1.py"}
+    assert json.loads(after["build/iris/train.json"])["registry_version"] == "2"
+    assert {name: content for name, content in after.items() if not name.startswith("build")} == {
+        name: content for name, content in before.items() if not name.startswith("build")
+    }
+
+
+def test_nothing_is_merged_if_the_archive_continues_the_state(here: Clone, there: Clone) -> None:
+    here.take_state_of(there, merge=True)
     there.train(2)
-    here.take_state_of(there, here.folder / ".set-aside")
+    here.take_state_of(there, merge=True)
     assert here.files() == there.files()
 
 

@@ -24,7 +24,13 @@ from sqlalchemy import create_engine
 
 from domain.errors import TrackingError
 from infrastructure.tracking import database
-from infrastructure.tracking.database import database_file, is_prepared, prepare_database
+from infrastructure.tracking.database import (
+    database_file,
+    is_prepared,
+    merge_database,
+    merged_numbers,
+    prepare_database,
+)
 from infrastructure.tracking.mlflow_tracker import open_client
 from shared.paths import ROOT
 
@@ -287,3 +293,31 @@ def test_a_copy_and_its_original_are_separate(home: Any, tmp_path: Path) -> None
     assert sorted(home.folder.rglob("*")) == before
     run_id = open_client(home.uri).get_model_version("moving", "1").run_id
     assert open_client(home.uri).get_run(run_id).info.artifact_uri.startswith(home.folder.as_uri())
+
+
+def test_a_merged_database_has_the_runs_and_versions_of_both(home: Any, tmp_path: Path) -> None:
+    here = type(home)(tmp_path / "here", home.make_package)
+    here.folder.mkdir()
+    shutil.copytree(home.folder, here.folder, dirs_exist_ok=True)
+    here.record("moving", "1.0.0-b")
+    home.record("other", "1.0.0-c", experiment="another")
+    home.record("moving", "1.0.0-d", experiment="another")
+    home.make_champion("moving", "1.0.0-d")
+    here.make_champion("moving", "1.0.0-b")
+    copy = Path(shutil.copy(home.folder / "mlflow.db", tmp_path / "copy.db"))
+    shutil.copytree(home.folder / "mlartifacts", here.folder / "mlartifacts", dirs_exist_ok=True)
+    numbers = merge_database(copy, here.folder / "mlflow.db")
+    assert numbers == {("moving", 1): 1, ("moving", 2): 3, ("other", 1): 1}
+    assert merged_numbers(copy, here.folder / "mlflow.db") == numbers
+    there, client = open_client(home.uri), open_client(here.uri)
+    champion = client.get_model_version_by_alias("moving", "champion")
+    assert (int(champion.version), champion.tags["package_version"]) == (3, "1.0.0-d")
+    assert int(client.get_model_version_by_alias("moving", "previous").version) == 2
+    run, original = client.get_run(champion.run_id), there.get_run(champion.run_id)
+    assert run.data.to_dictionary() == original.data.to_dictionary()
+    assert [each.dataset.digest for each in run.inputs.dataset_inputs] == ["d1" * 16]
+    assert client.get_experiment(run.info.experiment_id).name == "another"
+    assert run.info.artifact_uri.startswith(here.folder.as_uri())
+    assert Path(download_artifacts("models:/moving@champion"), "MLmodel").is_file()
+    _, next_version = here.record("moving", "1.0.0-e")
+    assert int(next_version.version) == 4
