@@ -27,9 +27,12 @@ from typing import Any, cast
 
 import uvloop
 
+from infrastructure.deployment.logs import limit_logs
+
 CHUNK = 64 * 1024
 HEAD_SECONDS = 10.0  # a client that sends nothing for so long gets the current release
 CONNECT_SECONDS = 10.0
+LOG_SECONDS = 5.0  # between two looks at the size of the logs
 READING_MILLISECONDS = 30_000
 MOST_CLIENTS = 20_000
 OTHER_DESCRIPTORS = 64  # than those of clients and their connections to a release
@@ -329,6 +332,7 @@ async def run(host: str, port: int, state: Path) -> None:
     loop.set_exception_handler(ErrorLog().log)
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     clients = Clients(CurrentRelease(state), most_clients())
+    clients.run(_limit_logs(state.parent))
     server = await loop.create_server(lambda: Client(clients), host, port, backlog=2048)
     await ended.wait()
     server.close()  # leaving `async with server` would wait for open connections
@@ -388,7 +392,15 @@ def _header(head: bytes, name: str) -> bytes | None:
 
 
 def _log_error(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a full disk
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+async def _limit_logs(folder: Path) -> None:
+    while True:
+        await asyncio.sleep(LOG_SECONDS)
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(limit_logs, folder)
 
 
 def main() -> int:

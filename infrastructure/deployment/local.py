@@ -718,7 +718,7 @@ def _start(folder: Path, wanted: _Wanted, default_log: str, record: Path) -> Rel
         *(build.version, build.bento_tag, str(folder), port, workers, 0, 0.0),
         api_key=key,
         variables=variables,
-        introduced=True,
+        introduced=_takes_introductions(folder / "bento"),
     )
     write_release(record, release)
     process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
@@ -736,6 +736,14 @@ def _start(folder: Path, wanted: _Wanted, default_log: str, record: Path) -> Rel
     release = dataclasses.replace(release, pid=process.pid, started=started)
     write_release(record, release)
     return release
+
+
+def _takes_introductions(bento: Path) -> bool:
+    """Whether the service of a Bento understands the PROXY protocol; older ones do not."""
+    try:
+        return "proxy_protocol" in (bento / "src/shared/settings.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def _inherited() -> dict[str, str]:

@@ -31,7 +31,9 @@ from infrastructure.deployment.front import (
     ErrorLog,
     Routes,
     introduction,
+    run,
 )
+from infrastructure.deployment.logs import LOG_BYTES
 from shared.files import write_atomically
 from shared.paths import ROOT
 from tests.served import free_port
@@ -511,6 +513,26 @@ def test_a_release_that_reads_nothing_stops_its_client(
                 sent += connection.send(piece)
         assert sent < 50 * MEBIBYTE  # the kernel's buffers, too
         assert process.memory_info().rss - before < 10 * MEBIBYTE
+
+
+def test_the_front_limits_the_logs_of_its_environment(
+    tmp_path: Path, releases: tuple[Release, Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "LOG_SECONDS", 0.01)
+    log, state = tmp_path / "front.log", tmp_path / "current.json"
+    write_atomically(state, json.dumps(state_of(releases[0].port)))
+    with log.open("wb") as written:
+        written.truncate(LOG_BYTES + 1)
+
+    async def serve() -> None:
+        serving = asyncio.create_task(run("127.0.0.1", free_port(), state))
+        deadline = time.monotonic() + SECONDS
+        while log.stat().st_size and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        serving.cancel()
+
+    asyncio.run(serve())
+    assert (log.stat().st_size, (tmp_path / "front.log.1").stat().st_size) == (0, LOG_BYTES + 1)
 
 
 def test_an_unexpected_error_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:

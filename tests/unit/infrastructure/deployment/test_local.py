@@ -174,6 +174,9 @@ class Machine:
         (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
         (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
         (bento / "bento.yaml").write_text(f"{model} {version} {served}", encoding="utf-8")
+        settings = bento / "src/shared/settings.py"
+        settings.parent.mkdir(parents=True)
+        settings.write_text("proxy_protocol: bool", encoding="utf-8")
         predictions = [{"probabilities": dict(zip(SPEC.classes, row))} for row in PREDICTIONS]
         response = {"predictions": predictions, "version": served or version}
         (bento / "response.json").write_text(json.dumps(response), encoding="utf-8")
@@ -635,6 +638,16 @@ def test_a_rollback_restores_variables_and_workers(machine: Machine) -> None:
     started_with = psutil.Process(restored.pid).environ()
     assert started_with["SERVING_MAX_ROWS"] == "5"
     assert started_with["PREDICTION_LOG_URL"] == "sqlite:///elsewhere.db"
+
+
+def test_a_front_introduces_no_clients_to_a_bento_that_is_older_than_that(
+    machine: Machine,
+) -> None:
+    assert machine.deploy("1").introduced
+    build = machine.build("2")
+    (build.bento / "src/shared/settings.py").unlink()
+    assert not machine.environment.deploy(build, 1, {}).introduced
+    assert machine.environment.smoke() == "2"
 
 
 def test_a_release_knows_its_environment_which_is_not_one_of_its_variables(

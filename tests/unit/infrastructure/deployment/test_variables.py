@@ -6,7 +6,7 @@ import pytest
 
 from application.inference.api_keys import entry_of
 from domain.errors import ConfigError, DeploymentError
-from infrastructure.deployment.variables import for_deployment, for_rollback, explicit_variables
+from infrastructure.deployment.variables import explicit_variables, for_deployment, for_rollback
 from shared.settings import InvalidSettingError
 
 MINE, OTHER = entry_of("me", "key"), entry_of("other", "another key")
