@@ -21,7 +21,7 @@ known = $(shell awk '/^class/ {prefix = ""} sub(/.*(alias|prefix)="/, "") {sub(/
 	{name = substr($$0, RSTART, RLENGTH); $$0 = substr($$0, RSTART + RLENGTH); gsub(/[^A-Z_ ]/, "", name); print name}}' \
 	shared/settings.py Makefile make/*.mk scripts/setup/*.sh)
 typos := $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-typos := $(if $(typos),$(filter-out $(known),$(typos)))
+typos := $(if $(typos),$(filter-out SHELL $(known),$(typos)))
 with_hint = $(shell python3 -c 'import sys; from difflib import get_close_matches as close; name, *known = sys.argv[1:]; upper = name.upper(); \
 	found = close(upper, known, 1, 0.75) or [k for k in known if len(k) > 2 and upper.startswith(k)] or close(upper, known); \
 	print(name, *(f"(did you mean {k}?)" for k in found[:1]))' $(call quoted,$(1)) $(known) || echo $(call quoted,$(1)))
