@@ -31,18 +31,30 @@ class Pair:
     until: float
 
 
-def choose_pair(made: list[VersionTraffic], old: str | None, new: str | None, until: float) -> Pair:
+def choose_pair(
+    made: list[VersionTraffic],
+    old: str | None,
+    new: str | None,
+    until: float,
+    canary: str | None = None,
+) -> Pair:
     """The versions to compare: by default the one that began last, and of the others the one with
     the latest predictions.
 
     Args:
         made: the versions with predictions in the period, in which a chosen one must be.
         until: end of the period.
+        canary: the version that runs as a canary, which is meant by default.
 
     Raises:
         PredictionLogError: fewer than two versions made predictions, or not at the same time.
     """
     known = {each.version: each for each in made if each.version}
+    if new is None and canary not in (None, old, *known):
+        raise PredictionLogError(
+            f"the canary {canary} has no predictions in this period yet: send requests, or choose "
+            "OLD and NEW"
+        )
     for version in filter(None, (old, new)):
         if version not in known:
             raise PredictionLogError(
@@ -62,7 +74,10 @@ def choose_pair(made: list[VersionTraffic], old: str | None, new: str | None, un
     both = known[old], known[new]
     since, last = max(each.first for each in both), min(each.last for each in both)
     if since > last:
-        raise PredictionLogError(f"{old} and {new} did not serve at the same time")
+        raise PredictionLogError(
+            f"{old} and {new} did not serve at the same time: choose another OLD, NEW or SINCE, or "
+            "deploy one of them with CANARY=10"
+        )
     return Pair(old, new, since, min(until, np.nextafter(last, np.inf)))
 
 

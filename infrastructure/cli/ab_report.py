@@ -14,14 +14,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from application.monitoring.ab_report import choose_pair, compare_labels, compare_values
+from application.monitoring.ab_report import Pair, choose_pair, compare_labels, compare_values
 from application.training.config import registered_name
 from domain.contract import Quantity
 from domain.errors import DataError
-from domain.evaluation.sequential import Difference
+from domain.evaluation.sequential import FEWEST, Difference
 from infrastructure.cli._arguments import add_model
 from infrastructure.cli._log import add_period, open_log, package_version, period_of
 from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.scoring.labels import read_labels
 from shared.console import show_step
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         made = log.versions(since, until)
         logged = [each.version for each in made]
         chosen = [package_version(registry, name, each, logged) for each in (args.old, args.new)]
-        pair = choose_pair(made, chosen[0], chosen[1], until)
+        pair = choose_pair(made, chosen[0], chosen[1], until, _canary(settings, name, args.env))
         first, last = (
             local_time(datetime.fromtimestamp(at, UTC)) for at in (pair.since, pair.until)
         )
@@ -68,28 +69,46 @@ def run(args: argparse.Namespace) -> None:
             belong = inflected(unknown, "value belongs to", "values belong to")
             if unknown:
                 show_step("WARNING", f"{unknown:,} {belong} no prediction in the log")
-            what = f"mean {args.value}"
+            what, missing = f"mean {args.value}", "no values"
+            action = "FILE names none of these predictions; choose another SINCE"
         else:
             found = compare_labels(log, spec, pair)
             what = "accuracy" if spec.classes else "negative mean absolute error"
-    _show(found, what, pair.old, pair.new)
-
-
-def _show(found: Difference, what: str, old: str, new: str) -> None:
+            missing, action = "no labels yet", "make feedback FILE=labels.csv"
     for title, version, mean, rows in (
-        ("old", old, found.old, found.old_rows),
-        ("new", new, found.new, found.new_rows),
+        ("old", pair.old, found.old, found.old_rows),
+        ("new", pair.new, found.new, found.new_rows),
     ):
-        show_step(title, f"{version}: {what} {mean:.4g} of {rows:,} rows")
+        shown = f"{what} {mean:.4g} of {rows:,} {inflected(rows, 'row', 'rows')}"
+        show_step(title, f"{version}: {shown if rows else missing}")
+    if found.old_rows or found.new_rows:
+        show_step("result", _result(found))
+    else:
+        show_step("result", f"{missing}: {action}")
+
+
+def _canary(settings: Settings, name: str, env: str) -> str | None:
+    """The version of a model that runs as a canary in an environment."""
+    release = LocalEnvironment(settings.releases_dir / env).current_if_known()
+    if release is None or release.canary is None or release.model != name:
+        return None
+    return release.canary.release.version
+
+
+def _result(found: Difference) -> str:
+    """What is known about the difference."""
     if found.interval is None:
-        show_step("result", f"too few to say: each version needs {found.needed:,} rows")
-        return
+        needed, so_far = f"each version needs {found.needed:,} rows", ""
+        if found.needed > FEWEST:
+            needed += f" ({FEWEST}, and more for skewed values such as rare errors)"
+        if found.old_rows and found.new_rows:
+            so_far = f"; difference so far {found.difference:+.4g}"
+        return f"too few to say: {needed}{so_far}"
     low, high = found.interval
     outcome = "no certain difference yet"
     if found.is_certain:
         outcome = f"the new version is {'better' if found.difference > 0 else 'worse'}"
-    show_step(
-        "result",
+    return (
         f"{outcome}: difference {found.difference:+.4g} [{low:+.4g}, {high:+.4g}], "
-        f"p = {found.p_value:.2g}",
+        f"p = {found.p_value:.2g}"
     )

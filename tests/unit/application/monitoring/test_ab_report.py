@@ -65,6 +65,14 @@ def test_without_two_versions_at_the_same_time_there_is_nothing_to_compare(
         choose_pair(made, old, new, 200)
 
 
+def test_a_canary_without_predictions_is_compared_with_nothing() -> None:
+    for made in ([A], [A, C]):
+        with pytest.raises(PredictionLogError, match="the canary b has no predictions"):
+            choose_pair(made, None, None, 200, "b")
+    assert choose_pair([A, B], None, None, 200, "b").new == "b"
+    assert choose_pair([A, B], None, "a", 200, "c").new == "a"
+
+
 def log_of(predicted: dict[str, list[float]], confidence: float | None = 0.9) -> FakePredictionLog:
     """A log of versions, whose requests are named by version and number."""
     log = FakePredictionLog()

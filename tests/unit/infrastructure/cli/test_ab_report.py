@@ -13,6 +13,7 @@ import pytest
 
 from application.ports.prediction_log import LabelledPrediction
 from infrastructure.cli.__main__ import main
+from infrastructure.deployment.release import Canary, Release, write_release
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, batch_of, logged_prediction
 
@@ -22,8 +23,10 @@ OLD, NEW = "1.0.0-a", "1.0.0-b"
 ROWS = 200
 
 
-@pytest.fixture(autouse=True)
-def _log(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, name="log")
+def _log(
+    tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SqlPredictionLog]:
     """A log in which the new version is right on all rows, and the old one on half of them."""
     own = type(tracking)(tmp_path, tracking.make_package)
     for version in (OLD, NEW):
@@ -42,7 +45,7 @@ def _log(tracking: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
                 for row in range(ROWS)
             ]
             log.label(*labels, at=now)
-        yield
+        yield log
 
 
 def test_labels_show_which_version_is_better(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,4 +75,48 @@ def test_few_rows_say_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path
     file.write_text(f"request_id,row,revenue\n{OLD},0,1\n", encoding="utf-8")
     arguments = ["--old", OLD, "--file", str(file), "--value", "revenue"]
     assert main(["ab-report", "--model", "petals", *arguments]) == 0
-    assert "result    too few to say: each version needs 100 rows\n" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert f"old       {OLD}: mean revenue 1 of 1 row\n" in output
+    assert f"new       {NEW}: no values\n" in output
+    assert "result    too few to say: each version needs 100 rows\n" in output
+
+
+def test_rare_values_need_more_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = [f"{version},{row},{int(row < 4)}" for version in (OLD, NEW) for row in range(ROWS)]
+    file = tmp_path / "sales.csv"
+    file.write_text("\n".join(["request_id,row,sold", *lines[:-50]]), encoding="utf-8")
+    arguments = ["--old", OLD, "--file", str(file), "--value", "sold"]
+    assert main(["ab-report", "--model", "petals", *arguments]) == 0
+    assert (
+        "result    too few to say: each version needs 1,020 rows (100, and more for skewed values "
+        "such as rare errors); difference so far +0.006667\n"
+    ) in capsys.readouterr().out
+
+
+def test_without_labels_it_says_how_to_send_them(
+    capsys: pytest.CaptureFixture[str], log: SqlPredictionLog
+) -> None:
+    at = time.time() - 5
+    for version in ("2.0.0-a", "2.0.0-b"):
+        entry = logged_prediction(version, SETOSA, at=at)
+        log.add(replace(batch_of(entry), version=version))
+    chosen = ["--old", "2.0.0-a", "--new", "2.0.0-b"]
+    assert main(["ab-report", "--model", "petals", *chosen]) == 0
+    output = capsys.readouterr().out
+    assert "old       2.0.0-a: no labels yet\n" in output and "nan" not in output
+    assert "result    no labels yet: make feedback FILE=labels.csv\n" in output
+
+
+def test_a_canary_without_traffic_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "releases/staging"
+    running = [
+        Release(version, f"{NAME}:{version}", str(folder / "releases" / version), 1, 1, 1, 0.0)
+        for version in (OLD, "1.0.0-c")
+    ]
+    state = replace(running[0], canary=Canary(running[1], 10))
+    write_release(folder / "current.json", state)
+    assert main(["ab-report", "--model", "petals"]) == 1
+    assert "the canary 1.0.0-c has no predictions in this period yet" in capsys.readouterr().err
+    assert main(["ab-report", "--model", "petals", "--old", OLD, "--new", NEW]) == 0
