@@ -23,6 +23,7 @@ from application.ports.ledger import LedgerEntry
 from application.ports.metrics import Interval
 from application.ports.model import Model
 from application.ports.prediction_log import (
+    LabelCounts,
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,
@@ -577,12 +578,20 @@ class FakePredictionLog:  # pylint: disable=too-many-public-methods  # those of 
         found = {text: self.find_id(text) for text in texts}
         return {text: _predicted_row(entry) for text, entry in found.items() if entry}
 
-    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+    def label(self, *labelled: LabelledPrediction, at: float) -> LabelCounts:
         """Keep labels."""
+        counts = LabelCounts()
         for label in labelled:
             key = (label.request_id, label.row)
-            if key not in self.labels or self.labels[key][1].actual != label.actual:
-                self.labels[key] = at, label
+            if key not in self.labels:
+                counts = counts.plus(LabelCounts(new=1))
+            elif self.labels[key][1].actual == label.actual:
+                counts = counts.plus(LabelCounts(unchanged=1))
+                continue
+            else:
+                counts = counts.plus(LabelCounts(corrected=1))
+            self.labels[key] = at, label
+        return counts
 
     def traffic(
         self, since: float, until: float | None = None, version: str | None = None

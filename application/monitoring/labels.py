@@ -13,7 +13,12 @@ import numpy as np
 
 from application.monitoring.export import Contracts
 from application.monitoring.feedback import label_number
-from application.ports.prediction_log import BulkLabelStore, LabelledPrediction, PredictedRow
+from application.ports.prediction_log import (
+    BulkLabelStore,
+    LabelCounts,
+    LabelledPrediction,
+    PredictedRow,
+)
 from domain.contract import ROW_IDS, ModelSpec, Transcript, as_word, is_missing
 from domain.errors import InputError
 from shared.wording import inflected
@@ -54,6 +59,7 @@ class LabelImport:
         without_value: number of rows without an actual class or value, which were skipped.
         unknown: positions of the rows whose prediction is not in the log.
         other_class: positions of the rows with a class that the version of the prediction lacks.
+        counts: how many of the labels were new, corrected and unchanged.
     """
 
     labels: int
@@ -61,6 +67,7 @@ class LabelImport:
     without_value: int
     unknown: Sequence[int]
     other_class: Sequence[int] = ()
+    counts: LabelCounts = LabelCounts()
 
 
 def import_labels(
@@ -91,6 +98,7 @@ def import_labels(
     order = sorted(values, key=str if table.by_id else itemgetter(0))
     unknown: set[Key] = set()
     other_class: set[Key] = set()
+    counts = LabelCounts()
     for start in range(0, len(order), _LABELS_PER_SEARCH):
         chosen = order[start : start + _LABELS_PER_SEARCH]
         found = find_predictions(log, set(chosen))
@@ -106,7 +114,7 @@ def import_labels(
             ]
             other_class.update(key for key, _, number in matches if number is None)
             labelled = (_labelled(row, number) for _, row, number in matches if number is not None)
-            log.label(*labelled, at=time.time())
+            counts = counts.plus(log.label(*labelled, at=time.time()))
             on_progress(start + first + len(some), len(order))
     rows = [row for row, label in enumerate(actual) if label is not None]
     not_found, not_valid = (
@@ -119,6 +127,7 @@ def import_labels(
         len(keys) - len(rows),
         not_found,
         not_valid,
+        counts,
     )
 
 

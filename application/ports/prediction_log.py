@@ -124,6 +124,18 @@ class LabelledPrediction(NamedTuple):
     made: float | None = None
 
 
+class LabelCounts(NamedTuple):
+    """How many labels were new, replaced another value, or were on record already."""
+
+    new: int = 0
+    corrected: int = 0
+    unchanged: int = 0
+
+    def plus(self, other: LabelCounts) -> LabelCounts:
+        """Both together."""
+        return LabelCounts(*(sum(pair) for pair in zip(self, other)))
+
+
 class PredictedRow(NamedTuple):
     """What a label needs of the prediction that it belongs to; as in `LabelledPrediction`."""
 
@@ -211,7 +223,7 @@ class LabelStore(Protocol):
     def classes_of(self, version: str) -> Sequence[str] | None:
         """The classes of a version, in order; None if they are not on record."""
 
-    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+    def label(self, *labelled: LabelledPrediction, at: float) -> LabelCounts:
         """Store labels in order: all of them, or none if it fails.
 
         Another value for the same row replaces the previous one, which stays on record; the same
@@ -228,7 +240,7 @@ class BulkLabelStore(Protocol):
     def find_ids(self, texts: Collection[str]) -> Mapping[str, PredictedRow]:
         """Find the latest prediction for each ID of the callers; unknown ones are left out."""
 
-    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+    def label(self, *labelled: LabelledPrediction, at: float) -> LabelCounts:
         """Store labels as `LabelStore.label` does."""
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from application.monitoring.labels import import_labels
+from application.monitoring.labels import LabelImport, import_labels
 from application.training.config import registered_name
 from domain.errors import DataError
 from infrastructure.cli._arguments import add_environment, add_model
@@ -67,13 +67,7 @@ def run(args: argparse.Namespace) -> int:
             done = import_labels(log, contracts_of(registry, name, logged), table, show)
     finally:
         gc.enable()
-    skipped = f"; {done.without_value:,} rows without a value" if done.without_value else ""
-    show_step(
-        "labels",
-        f"{done.labels:,} of {len(table.names):,} rows "
-        f"{inflected(done.labels, 'labels', 'label')} {done.predictions:,} "
-        f"{inflected(done.predictions, 'prediction', 'predictions')}{skipped}",
-    )
+    show_step("labels", _summary(done, len(table.names)))
     if rows := [*done.unknown, *done.other_class]:
         unknown = path.with_name(f"{path.stem}.unknown.csv")
         write_unknown(unknown, table, columns, sorted(rows))
@@ -84,6 +78,20 @@ def run(args: argparse.Namespace) -> int:
         reason = f"no row of {path} labels a prediction of {args.model} in the log of {args.env}"
         return fail(DataError(reason), NOTHING_FOUND)
     return 0
+
+
+def _summary(done: LabelImport, rows: int) -> str:
+    """How many rows became labels, and how many of those were new."""
+    text = (
+        f"{done.labels:,} of {rows:,} rows {inflected(done.labels, 'labels', 'label')} "
+        f"{done.predictions:,} {inflected(done.predictions, 'prediction', 'predictions')}"
+    )
+    if done.labels:
+        counts = done.counts._asdict().items()
+        text += f": {', '.join(f'{count:,} {kind}' for kind, count in counts if count)}"
+    if missing := done.without_value:
+        text += f"; {missing:,} {inflected(missing, 'row', 'rows')} without a value"
+    return text
 
 
 def _warn(rows: Sequence[int], names: Sequence[object], reason: str, path: Path) -> None:

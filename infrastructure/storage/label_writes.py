@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from application.ports.prediction_log import LabelCounts
 from infrastructure.storage.tables import LABEL_COLUMNS, LABEL_KEY, LABELS, REPLACED
 from infrastructure.storage.totals import count_labels, count_pairs
 
@@ -20,8 +21,9 @@ def set_labels(
     model: str,
     since: float,
     labels: Mapping[tuple[str, int], tuple[Any, ...]],
-) -> bool:
-    """Set labels of different rows, and return whether no other process was faster.
+) -> LabelCounts | None:
+    """Set labels of different rows, and return how many have changed; None if another process was
+    faster.
 
     Args:
         since: labels of earlier predictions are not part of the totals.
@@ -31,7 +33,7 @@ def set_labels(
     if _insert_all(connection, labels.values()):
         count_labels(*counts, labels.values())
         count_pairs(*counts, labels.values())
-        return True
+        return LabelCounts(new=len(labels))
     found = _labels_on_record(connection, model, labels)
     new = [label for key, label in labels.items() if key not in found]
     changed = [
@@ -41,7 +43,7 @@ def set_labels(
     ]
     insert, keep, correct, move = _statements(connection.dialect.name)
     if new and connection.exec_driver_sql(insert, new).rowcount < len(new):
-        return False
+        return None
     if changed:
         kept = [(*old[:4], old[5], label[3]) for old, label in changed]
         connection.exec_driver_sql(keep, kept)
@@ -55,7 +57,7 @@ def set_labels(
     count_labels(*counts, [old for old, _ in moved], -1)
     count_pairs(*counts, [*new, *(label for _, label in changed)])
     count_pairs(*counts, [old for old, _ in changed], -1)
-    return True
+    return LabelCounts(len(new), len(changed), len(labels) - len(new) - len(changed))
 
 
 def _insert_all(connection: sa.Connection, labels: Collection[tuple[Any, ...]]) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from application.ports.prediction_log import (
+    LabelCounts,
     LabelledPrediction,
     LiveErrors,
     LoggedPrediction,
@@ -309,14 +310,14 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
             found = connection.execute(query).first()
         return _decode(found).prediction(found.position) if found else None
 
-    def label(self, *labelled: LabelledPrediction, at: float) -> None:
+    def label(self, *labelled: LabelledPrediction, at: float) -> LabelCounts:
         """Record the true values of predictions, in order, in one transaction.
 
         Another value for the same row replaces the previous one, which moves to the table
         `replaced_labels`; the same value again changes nothing.
         """
         if not labelled:
-            return
+            return LabelCounts()
         rounds = [{(label.request_id, label.row): label for label in labelled}]
         if len(rounds[0]) < len(labelled):  # each row once in each round
             rounds, earlier = [], Counter[tuple[str, int]]()
@@ -326,14 +327,16 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                     rounds.append({})
                 rounds[earlier[key]][key] = label
                 earlier[key] += 1
-        while not self._add_labels(rounds, at):  # again if another process has added one of them
-            pass
+        while (counts := self._add_labels(rounds, at)) is None:
+            pass  # again, as another process has added one of them
+        return counts
 
     def _add_labels(
         self, rounds: Iterable[Mapping[tuple[str, int], LabelledPrediction]], at: float
-    ) -> bool:
-        """Record labels in one transaction, and return whether no other process was faster."""
-        since = self._summed_since
+    ) -> LabelCounts | None:
+        """Record labels in one transaction, and return how many have changed; None if another
+        process was faster."""
+        since, counts = self._summed_since, LabelCounts()
         with self._engine.connect() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -345,10 +348,12 @@ class SqlPredictionLog:  # pylint: disable=too-many-public-methods  # those of s
                     counted = True if at >= since else None
                     values = (at, predicted, actual, confidence, version, made, summed, counted)
                     labels[key] = (self._model, *key, *values)
-                if not set_labels(connection, self._model, since, labels):
-                    return False
+                written = set_labels(connection, self._model, since, labels)
+                if written is None:
+                    return None
+                counts = counts.plus(written)
             connection.commit()
-        return True
+        return counts
 
     def traffic(
         self, since: float, until: float | None = None, version: str | None = None

@@ -11,6 +11,7 @@ import pytest
 from application.monitoring import labels
 from application.monitoring.export import Contracts
 from application.monitoring.labels import LabelImport, LabelTable, import_labels
+from application.ports.prediction_log import LabelCounts
 from domain.contract import Classes, ModelSpec, Number, Quantity, Transcript
 from domain.errors import InputError, PredictionLogError
 from tests import petals
@@ -38,7 +39,9 @@ def actual(log: FakePredictionLog) -> dict[tuple[str, int], float]:
 
 def test_labels_are_joined_by_request_id_and_row(log: FakePredictionLog) -> None:
     table = LabelTable(["r1", "r2", "r1"], [1, 0.0, None], ["virginica", "setosa", "versicolor"])
-    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(3, 3, 0, ())
+    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(
+        3, 3, 0, (), counts=LabelCounts(new=3)
+    )
     assert actual(log) == {("r1", 0): 1, ("r1", 1): 2, ("r2", 0): 0}
     _, label = log.labels["r2", 0]
     assert (label.predicted, label.made) == (2, 200.0)
@@ -53,7 +56,9 @@ def test_without_a_column_of_rows_each_label_is_of_the_first_row(log: FakePredic
 
 def test_an_id_labels_the_latest_prediction_for_it(log: FakePredictionLog) -> None:
     table = LabelTable(["o1", 7, "7 "], None, ["setosa", "versicolor", "setosa"], by_id=True)
-    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(2, 2, 0, (2,))
+    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(
+        2, 2, 0, (2,), counts=LabelCounts(new=2)
+    )
     assert actual(log) == {("r2", 0): 0, ("r1", 1): 1}
 
 
@@ -71,7 +76,7 @@ def test_the_last_of_several_labels_for_a_prediction_counts(
     imported = import_labels(
         log, Contracts({}, petals.SPEC), table, lambda *counts: done.append(counts)
     )
-    assert imported == LabelImport(4, 2, 0, (1, 4))
+    assert imported == LabelImport(4, 2, 0, (1, 4), counts=LabelCounts(new=2))
     assert sorted(actual(log).values()) == [0, 1]
     assert done[-1] == (3, 3)
     assert done == sorted(set(done))
@@ -80,8 +85,20 @@ def test_the_last_of_several_labels_for_a_prediction_counts(
 def test_rows_without_a_value_are_counted_and_skipped(log: FakePredictionLog) -> None:
     values = [None, "", " NA", float("nan"), "setosa"]
     table = LabelTable(["r1"] * 5, None, values)
-    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(1, 1, 4, ())
+    assert import_labels(log, Contracts({}, petals.SPEC), table) == LabelImport(
+        1, 1, 4, (), counts=LabelCounts(new=1)
+    )
     assert actual(log) == {("r1", 0): 0}
+
+
+def test_new_corrected_and_unchanged_labels_are_counted(log: FakePredictionLog) -> None:
+    for words, counts in (
+        (["setosa", "setosa"], LabelCounts(new=2)),
+        (["setosa", "setosa"], LabelCounts(unchanged=2)),
+        (["setosa", "virginica"], LabelCounts(corrected=1, unchanged=1)),
+    ):
+        table = LabelTable(["r1", "r2"], None, words)
+        assert import_labels(log, Contracts({}, petals.SPEC), table).counts == counts
 
 
 def test_an_empty_table_has_no_labels(log: FakePredictionLog) -> None:
@@ -165,7 +182,7 @@ def test_a_class_has_the_number_of_the_version_that_made_the_prediction(
     words = ["cat", "dog", "bird"] * 2 + ["cat"]
     contracts = Contracts({"1": old, "2": new}, new)
     found = import_labels(log, contracts, LabelTable(names, rows, words))
-    assert found == LabelImport(6, 6, 0, (), (2,))
+    assert found == LabelImport(6, 6, 0, (), (2,), LabelCounts(new=6))
     assert actual(log) == {
         **{("old", 0): 0, ("old", 1): 1},
         **{("new", 0): 1, ("new", 1): 2, ("new", 2): 0, ("other", 0): 1},
@@ -190,7 +207,7 @@ def test_labels_are_committed_before_they_are_reported(log: FakePredictionLog) -
     class Failing(FakePredictionLog):
         """Records nothing."""
 
-        def label(self, *labelled: Any, at: float) -> None:
+        def label(self, *labelled: Any, at: float) -> LabelCounts:
             raise PredictionLogError("busy")
 
     failing = Failing()

@@ -50,11 +50,11 @@ def test_a_file_labels_predictions_and_reports_the_unknown_ones(
     path, unknown = tmp_path / "labels.csv", tmp_path / "labels.unknown.csv"
     table = pd.DataFrame({"request_id": [f"r{number}" for number in range(8, 12)]})
     table["actual"] = ["setosa", "virginica", "setosa", "versicolor"]
-    for _ in range(2):
+    for state in ("new", "unchanged"):
         assert run(path, table) == 0
         assert log.confusion(0) == {(0, 0): 1, (0, 2): 1}
         output = capsys.readouterr().out
-        assert "labels    2 of 4 rows label 2 predictions\n" in output
+        assert f"labels    2 of 4 rows label 2 predictions: 2 {state}\n" in output
         assert f"2 rows name no prediction in the log (r10, r11): they are in {unknown}" in output
     assert unknown.read_text("utf-8").splitlines() == [
         *("request_id,row,actual", "r10,0,setosa", "r11,0,versicolor"),
@@ -62,6 +62,9 @@ def test_a_file_labels_predictions_and_reports_the_unknown_ones(
     log.add(batch_of(logged_prediction("r10", SETOSA, at=NOW)))
     assert main(["feedback", "--model", "petals", "--file", str(unknown)]) == 0
     assert log.confusion(0) == {(0, 0): 2, (0, 2): 1}
+    table["actual"] = "setosa"
+    assert run(path, table[:2]) == 0
+    assert "label 2 predictions: 1 corrected, 1 unchanged\n" in capsys.readouterr().out
 
 
 def test_a_class_is_that_of_the_version_which_made_the_prediction(

@@ -47,7 +47,7 @@ def test_new_labels_are_inserted_without_a_search(connection: sa.Connection) -> 
     sa.event.listen(
         connection, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
     )
-    assert set_labels(connection, "pets", 0.0, _labels(120.0, a=1.0, b=0.0))
+    assert set_labels(connection, "pets", 0.0, _labels(120.0, a=1.0, b=0.0)) == (2, 0, 0)
     assert not any(statement.startswith("SELECT labelled_rows") for statement in statements)
     assert _on_record(connection) == {"a": (120.0, 1.0), "b": (120.0, 0.0)}
     assert _errors(connection) == (2, 1.0)
@@ -55,7 +55,7 @@ def test_new_labels_are_inserted_without_a_search(connection: sa.Connection) -> 
 
 def test_among_new_labels_those_on_record_are_corrected_or_stay(connection: sa.Connection) -> None:
     assert set_labels(connection, "pets", 0.0, _labels(120.0, a=1.0, b=0.0))
-    assert set_labels(connection, "pets", 0.0, _labels(180.0, a=0.0, b=0.0, c=0.0))
+    assert set_labels(connection, "pets", 0.0, _labels(180.0, a=0.0, b=0.0, c=0.0)) == (1, 1, 1)
     assert _on_record(connection) == {"a": (180.0, 0.0), "b": (120.0, 0.0), "c": (180.0, 0.0)}
     assert _errors(connection) == (3, 3.0)
     kept = connection.execute(sa.select(REPLACED.c.request_id, REPLACED.c.actual)).all()

@@ -318,9 +318,8 @@ def test_many_labels_are_recorded_in_order_as_one_by_one(
         for request, row, actual in generator.integers(0, (40, 2, 3), (400, 3)).tolist()
     ]
     one_by_one = open_log("one by one")
-    for label in labels:
-        one_by_one.label(label, at=NOW)
-    log.label(*labels, at=NOW)
+    counts = [one_by_one.label(label, at=NOW) for label in labels]
+    assert log.label(*labels, at=NOW) == tuple(map(sum, zip(*counts)))
     assert log.confusion(0) == one_by_one.confusion(0)
     history = {name: [] for name in ("iris", "one by one")}  # type: dict[str, list[Any]]
     for model, *row in replaced(tmp_path):
@@ -1158,8 +1157,7 @@ def test_it_returns_the_same_as_a_log_in_memory(
                 fake.add(joined)
             for request_id, row in labelled:
                 label = LabelledPrediction(request_id, row, 0, 1)
-                log.label(label, at=NOW)
-                fake.label(label, at=NOW)
+                assert log.label(label, at=NOW) == fake.label(label, at=NOW)
             assert_same(log, fake)
 
 
