@@ -224,7 +224,7 @@ class Feedback:
                 "more of them than this version knows: record the label by make feedback"
             )
         try:
-            truth = label_number(classes, "actual", actual)
+            truth = label_number(classes, _field("actual", classes), actual)
         except InputError as error:
             reason = f"{error}, the classes of version {version}, which made the prediction"
             raise InputError(reason) from error
@@ -262,7 +262,8 @@ class Feedback:
             self._quality.set_score()
 
     def _number(self, field: str, value: Truth) -> float:
-        return label_number(self._spec.classes, field, value)
+        classes = self._spec.classes
+        return label_number(classes, _field(field, classes), value)
 
     def _classes_of(self, version: str | None) -> Sequence[str] | None:
         """The classes of a version, empty for a regression.
@@ -344,7 +345,7 @@ def label_number(classes: Sequence[str], field: str, value: Truth) -> float:
 
     Args:
         classes: names of the classes; empty for a regression.
-        field: its name in messages.
+        field: its name in the request or table.
 
     Raises:
         InputError: it is not a class, or not a finite number.
@@ -360,7 +361,12 @@ def label_number(classes: Sequence[str], field: str, value: Truth) -> float:
     numbered = are_numbered(classes) and not isinstance(value, bool)
     if numbered and value in range(len(classes)):  # also 1.0
         return float(value)
-    raise InputError(f"{field}_class: {short_repr(value)} is not one of {', '.join(classes)}")
+    raise InputError(f"{field}: {short_repr(value)} is not one of {', '.join(classes)}")
+
+
+def _field(name: str, classes: Sequence[str]) -> str:
+    """The field of a request that has a class, or a value: `actual_class`, or `actual`."""
+    return f"{name}_class" if classes else name
 
 
 def are_numbered(classes: Sequence[str]) -> bool:

@@ -41,12 +41,16 @@ class LabelTable:
         names: request IDs, or the callers' IDs of rows if `by_id`.
         rows: positions in the requests; None where all are 0, and with `by_id`.
         actual: classes or values; text is read as a field of a CSV file.
+        column: name of the column of classes or values.
+        first_row: number that the first row has for those who open the file: 2 in a spreadsheet.
     """
 
     names: Sequence[Any]
     rows: Sequence[Any] | None
     actual: Sequence[Any]
     by_id: bool = False
+    column: str = "actual"
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def import_labels(
         PredictionLogError: the log is unavailable: labels until the last call of `on_progress` are
             recorded.
     """
-    numbers = _NumbersByVersion(contracts)
+    numbers = _NumbersByVersion(contracts, table.column)
     keys, actual = _read(contracts.champion, table, numbers.read)
     values = {key: label for key, label in zip(keys, actual) if label is not None}
     # request IDs start with their time, so sorted ones are in few places of the log
@@ -134,11 +138,11 @@ def import_labels(
 class _NumbersByVersion:
     """What a label is in the numbers of each version."""
 
-    def __init__(self, contracts: Contracts) -> None:
+    def __init__(self, contracts: Contracts, column: str) -> None:
         specs = [contracts.champion, *contracts.by_version.values()]
         different = {spec.classes: spec for spec in specs}
         places = {classes: place for place, classes in enumerate(different)}
-        self._specs = list(different.values())
+        self._specs, self._column = list(different.values()), column
         self._place = {
             version: places[spec.classes] for version, spec in contracts.by_version.items()
         }
@@ -155,7 +159,7 @@ class _NumbersByVersion:
         faults: list[InputError] = []
         for spec in self._specs:
             try:
-                number = _label(spec, value)
+                number = _label(spec, self._column, value)
                 numbers.append(None if np.isnan(number) else number)
             except InputError as error:
                 numbers.append(None)
@@ -185,7 +189,7 @@ def keys_and_labels(spec: ModelSpec, table: LabelTable) -> tuple[list[Key], np.n
     Raises:
         InputError: a row is invalid.
     """
-    number_of = lru_cache(1024, typed=True)(partial(_label, spec))
+    number_of = lru_cache(1024, typed=True)(partial(_label, spec, table.column))
     keys, numbers = _read(spec, table, number_of)
     return keys, np.array(numbers, np.float64)
 
@@ -203,19 +207,21 @@ def _read(
     keys: list[Any] = []
     labels: list[Label] = []
     faults: list[str] = []
-    for number, (name, label) in enumerate(zip(table.names, table.actual, strict=True)):
+    for position, (name, label) in enumerate(zip(table.names, table.actual, strict=True)):
         try:
-            row = None if table.rows is None else table.rows[number]
+            row = None if table.rows is None else table.rows[position]
             keys.append(_id_of(name) if table.by_id else (_request_id(name), _position(row)))
             labels.append(read(label))
         except InputError as error:
-            faults.append(f"row {number}, {error}")
+            faults.append(f"row {table.first_row + position}, {error}")
     if faults:
         more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
         are = inflected(len(faults), "is", "are")
+        first = table.first_row
+        counted = "the header is row 1" if first == 2 else f"the first row is {first}"
         raise InputError(
             f"nothing was recorded: {len(faults):,} of {len(table.names):,} rows {are} invalid "
-            f"(the first row is 0): {'; '.join(faults[:_SHOWN])}{more}"
+            f"({counted}): {'; '.join(faults[:_SHOWN])}{more}"
         )
     return keys, labels
 
@@ -245,7 +251,7 @@ def _position(row: Any) -> int:
     return int(word)
 
 
-def _label(spec: ModelSpec, value: Any) -> float:
+def _label(spec: ModelSpec, column: str, value: Any) -> float:
     """The number of a class, or the value; NaN if it is missing."""
     if isinstance(value, str):
         value = spec.output.parse(value)  # type: ignore[union-attr]  # no Transcript
@@ -254,4 +260,4 @@ def _label(spec: ModelSpec, value: Any) -> float:
     word = as_word(value) if spec.classes else ""
     if word.isdecimal() and word not in spec.classes:
         value = int(word)  # number of a class, a float where others are missing
-    return label_number(spec.classes, "actual", value)
+    return label_number(spec.classes, column, value)

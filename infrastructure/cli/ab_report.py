@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         show_step("period", f"{first} to {last}, in which both served")
         if args.file:
             output = replace(spec, output=Quantity(args.value))
-            table, _ = read_labels(args.file.expanduser(), spec, args.value)
+            table = read_labels(args.file.expanduser(), spec, args.value)
             found, unknown = compare_values(log, output, table, pair)
             belong = inflected(unknown, "value belongs to", "values belong to")
             if unknown:

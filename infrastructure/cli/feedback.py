@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from application.monitoring.labels import LabelImport, import_labels
+from application.monitoring.labels import LabelImport, LabelTable, import_labels
 from application.training.config import registered_name
 from domain.errors import DataError
 from infrastructure.cli._arguments import add_environment, add_model
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     settings, path = Settings.load(), args.file.expanduser()
     name, registry = registered_name(args.model), open_registry(settings)
     champion = registry.open_package(registry.find(name, CHAMPION)).spec
-    table, columns = read_labels(path, champion)
+    table = read_labels(path, champion)
     gc.disable()  # labels leave no garbage, and looking for it takes a third of the time
     try:
         with (
@@ -68,12 +68,14 @@ def run(args: argparse.Namespace) -> int:
     finally:
         gc.enable()
     show_step("labels", _summary(done, len(table.names)))
+    unknown = path.with_name(f"{path.stem}.unknown.csv")
     if rows := [*done.unknown, *done.other_class]:
-        unknown = path.with_name(f"{path.stem}.unknown.csv")
-        write_unknown(unknown, table, columns, sorted(rows))
-        _warn(done.unknown, table.names, "no prediction in the log", unknown)
+        write_unknown(unknown, table, sorted(rows))
+        _warn(done.unknown, table, "no prediction in the log", unknown)
         reason = "a prediction of a version without this class"
-        _warn(done.other_class, table.names, reason, unknown)
+        _warn(done.other_class, table, reason, unknown)
+    else:
+        unknown.unlink(missing_ok=True)  # an earlier run's
     if not done.labels:
         reason = f"no row of {path} labels a prediction of {args.model} in the log of {args.env}"
         return fail(DataError(reason), NOTHING_FOUND)
@@ -94,10 +96,16 @@ def _summary(done: LabelImport, rows: int) -> str:
     return text
 
 
-def _warn(rows: Sequence[int], names: Sequence[object], reason: str, path: Path) -> None:
+def _name(table: LabelTable, position: int) -> str:
+    """What a row of the table says of the prediction that it labels."""
+    name, row = str(table.names[position])[:80], table.rows and table.rows[position]
+    return name if row is None else f"{name} row {str(row)[:20]}"
+
+
+def _warn(rows: Sequence[int], table: LabelTable, reason: str, path: Path) -> None:
     """Show how many rows were not recorded, the first ones, and why."""
     if rows:
-        some = ", ".join(str(names[row])[:80] for row in rows[:_SHOWN])
+        some = ", ".join(_name(table, row) for row in rows[:_SHOWN])
         more = ", …" if len(rows) > _SHOWN else ""
         verb = inflected(len(rows), "row names", "rows name")
         those = inflected(len(rows), "it is", "they are")

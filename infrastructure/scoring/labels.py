@@ -20,11 +20,10 @@ from shared.files import Draft
 _CONTRACT = ModelSpec("labels", (Number("(none)", "", 0, 0),), Quantity("actual"))
 _NAMES = ("request_id", "id")
 _ROW = "row"
+_FIRST_ROWS = {".csv": 2, ".parquet": 0}  # as spreadsheets and pandas count; else as lines
 
 
-def read_labels(
-    path: Path, spec: ModelSpec, column: str | None = None
-) -> tuple[LabelTable, list[str]]:
+def read_labels(path: Path, spec: ModelSpec, column: str | None = None) -> LabelTable:
     """Read a table of labels.
 
     It has a column ``request_id`` and may have ``row``, or it has ``id``; with both, the request ID
@@ -32,9 +31,6 @@ def read_labels(
 
     Args:
         column: where the label is instead.
-
-    Returns:
-        The table, and the names of its columns: that of the ID and that of the label.
 
     Raises:
         DataError: the file cannot be read, or lacks a column.
@@ -51,22 +47,17 @@ def read_labels(
         for each in columns:
             values[each] += _values(record.column(each), f"{path}, {each}")
     rows = values[_ROW] if has_rows else None
-    return LabelTable(values[name], rows, values[actual], name == "id"), [name, actual]
+    first = _FIRST_ROWS.get(path.suffix.lower(), 1)
+    return LabelTable(values[name], rows, values[actual], name == "id", actual, first)
 
 
-def write_unknown(
-    path: Path, table: LabelTable, names: Sequence[str], positions: Sequence[int]
-) -> None:
-    """Write some rows of a table as CSV, which `read_labels` reads; an existing file is replaced.
-
-    Args:
-        names: of the columns, as `read_labels` returns them.
-    """
-    name, actual = names
+def write_unknown(path: Path, table: LabelTable, positions: Sequence[int]) -> None:
+    """Write some rows of a table as CSV, which `read_labels` reads; an existing file is replaced."""
+    columns = ["id"] if table.by_id else ["request_id", _ROW]
     with Draft(path) as draft:
         with draft.path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow([name, *([] if table.by_id else [_ROW]), actual])
+            writer.writerow([*columns, table.column])
             for position in positions:
                 row = [] if table.by_id else [table.rows[position] if table.rows else 0]
                 writer.writerow([table.names[position], *row, table.actual[position]])

@@ -132,10 +132,10 @@ def test_values_are_read_as_classes_or_numbers(
 @pytest.mark.parametrize(
     ("spec", "table", "message"),
     [
-        (petals.SPEC, (["r1"], None, ["rose"]), "row 1, actual_class: 'rose' is not one of setosa"),
-        (petals.SPEC, (["r1"], None, [3]), "actual_class: 3 is not one of"),
-        (petals.SPEC, (["r1"], None, [True]), "actual_class: true is not one of"),
-        (NUMBERED, (["r1"], None, ["3"]), "actual_class: 3 is not one of 1, 2, true"),
+        (petals.SPEC, (["r1"], None, ["rose"]), "row 1, actual: 'rose' is not one of setosa"),
+        (petals.SPEC, (["r1"], None, [3]), "actual: 3 is not one of"),
+        (petals.SPEC, (["r1"], None, [True]), "actual: true is not one of"),
+        (NUMBERED, (["r1"], None, ["3"]), "actual: 3 is not one of 1, 2, true"),
         (RENT, (["r1"], None, ["much"]), "actual: 'much' is not a finite number"),
         (RENT, (["r1"], None, [float("inf")]), "actual: inf is not a finite number"),
         (petals.SPEC, (["r1"], [-1], ["setosa"]), "row: -1 is not a position in a request"),
@@ -161,6 +161,15 @@ def test_an_invalid_row_is_named_and_nothing_is_recorded(
         found.value
     )
     assert not log.labels
+
+
+@pytest.mark.parametrize(("first", "counted"), [(2, "the header is row 1"), (1, "first row is 1")])
+def test_an_invalid_row_is_named_as_in_its_file(
+    log: FakePredictionLog, first: int, counted: str
+) -> None:
+    table = LabelTable(["r1", "r2"], None, ["setosa", "rose"], column="species", first_row=first)
+    with pytest.raises(InputError, match=f"{counted}.: row {first + 1}, species: 'rose' is not"):
+        import_labels(log, Contracts({}, petals.SPEC), table)
 
 
 def test_many_invalid_rows_are_counted(log: FakePredictionLog) -> None:

@@ -65,6 +65,7 @@ def test_a_file_labels_predictions_and_reports_the_unknown_ones(
     table["actual"] = "setosa"
     assert run(path, table[:2]) == 0
     assert "label 2 predictions: 1 corrected, 1 unchanged\n" in capsys.readouterr().out
+    assert not unknown.exists()  # every row is known now
 
 
 def test_a_class_is_that_of_the_version_which_made_the_prediction(
@@ -79,7 +80,7 @@ def test_a_class_is_that_of_the_version_which_made_the_prediction(
     assert log.confusion(0, None, "1.0.0-a") == {(0, 2): 1}
     unknown = tmp_path / "labels.unknown.csv"
     assert (
-        "WARNING   1 row names a prediction of a version without this class (old): it is in "
+        "WARNING   1 row names a prediction of a version without this class (old row 1): it is in "
         f"{unknown}\n"
     ) in capsys.readouterr().out
     assert unknown.read_text("utf-8").splitlines()[1:] == ["old,1,virginica"]
@@ -97,12 +98,14 @@ def test_a_file_of_unknown_predictions_ends_with_3(
     table["actual"] = None
     assert run(tmp_path / "labels.csv", table) == 3
     assert "4 rows without a value" in capsys.readouterr().out
+    assert run(tmp_path / "labels.csv", table[:1]) == 3
+    assert "; 1 row without a value\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("table", "code", "message"),
     [
-        ({"request_id": ["r1", "r2"], "actual": ["setosa", "rose"]}, 1, "row 1, actual_class: 'ro"),
+        ({"request_id": ["r1", "r2"], "actual": ["setosa", "rose"]}, 1, "row 3, actual: 'rose'"),
         ({"name": ["r1"], "actual": ["setosa"]}, 2, "has no column request_id or id"),
     ],
 )

@@ -39,8 +39,9 @@ def write(path: Path, table: pd.DataFrame) -> Path:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".ndjson"])
 def test_every_format_has_the_same_labels(tmp_path: Path, suffix: str) -> None:
-    table, names = read_labels(write(tmp_path / f"labels{suffix}", TABLE), petals.SPEC)
-    assert names == ["request_id", "actual"]
+    table = read_labels(write(tmp_path / f"labels{suffix}", TABLE), petals.SPEC)
+    assert table.column == "actual"
+    assert table.first_row == {".parquet": 0, ".csv": 2, ".ndjson": 1}[suffix]
     assert table.names == ["007", "b", "c"]
     assert not table.by_id
     assert table.rows
@@ -52,16 +53,14 @@ def test_every_format_has_the_same_labels(tmp_path: Path, suffix: str) -> None:
 
 def test_ids_of_the_caller_and_the_name_of_the_target_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "l.csv", pd.DataFrame({"id": ["1"], "species": ["setosa"], "row": [3]}))
-    table, names = read_labels(path, petals.SPEC)
-    assert table == LabelTable(["1"], None, ["setosa"], by_id=True)
-    assert names == ["id", "species"]
+    expected = LabelTable(["1"], None, ["setosa"], True, "species", first_row=2)
+    assert read_labels(path, petals.SPEC) == expected
 
 
 def test_a_request_id_is_preferred_to_an_id_and_actual_to_the_target(tmp_path: Path) -> None:
     content = {"id": ["1"], "request_id": ["r"], "species": ["a"], "actual_class": ["b"]}
-    table, names = read_labels(write(tmp_path / "l.csv", pd.DataFrame(content)), petals.SPEC)
-    assert table == LabelTable(["r"], None, ["b"])
-    assert names == ["request_id", "actual_class"]
+    table = read_labels(write(tmp_path / "l.csv", pd.DataFrame(content)), petals.SPEC)
+    assert table == LabelTable(["r"], None, ["b"], column="actual_class", first_row=2)
 
 
 def test_types_of_arrow_become_text_and_numbers(tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ def test_types_of_arrow_become_text_and_numbers(tmp_path: Path) -> None:
         "actual": pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)),
     }
     pq.write_table(pa.table(columns), tmp_path / "l.parquet")
-    table, _ = read_labels(tmp_path / "l.parquet", petals.SPEC)
+    table = read_labels(tmp_path / "l.parquet", petals.SPEC)
     assert (table.names, table.actual) == (["a", "b"], [1.5, None])
 
 
@@ -98,10 +97,8 @@ def test_a_table_that_is_no_table_of_labels_is_refused(
     ],
 )
 def test_unknown_rows_are_read_again_as_they_were(tmp_path: Path, table: LabelTable) -> None:
-    path, names = tmp_path / "l.unknown.csv", ["id" if table.by_id else "request_id", "actual"]
-    write_unknown(path, table, names, [1])
+    path = tmp_path / "l.unknown.csv"
+    write_unknown(path, table, [1])
     rows = table.rows and ["7"]
-    assert read_labels(path, petals.SPEC) == (
-        LabelTable(["b,\n"], rows, ['say "yes"'], table.by_id),
-        names,
-    )
+    expected = LabelTable(["b,\n"], rows, ['say "yes"'], table.by_id, first_row=2)
+    assert read_labels(path, petals.SPEC) == expected
