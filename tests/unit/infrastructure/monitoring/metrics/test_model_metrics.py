@@ -584,7 +584,8 @@ def test_the_script_records_50_predictions_and_serves_them_until_it_is_interrupt
 def test_the_script_ends_after_the_given_seconds(tmp_path: Path) -> None:
     output = str(tmp_path / "metrics.json")
     with demonstration("--port", "0", "--seconds", "0", "--output", output) as process:
-        process.communicate(timeout=20)
+        shown, _ = process.communicate(timeout=20)
+    assert "/metrics, for 0 seconds\n" in shown
     assert process.returncode == 0
 
 
