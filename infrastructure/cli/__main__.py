@@ -6,6 +6,7 @@ import argparse
 import ast
 import difflib
 import gc
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ class _Parser(argparse.ArgumentParser):
     """Reports an error in one line; `--help` has the usage."""
 
     def error(self, message: str) -> NoReturn:
+        if "MAKELEVEL" in os.environ:  # the user has typed OUTPUT=x.csv, and make --output x.csv
+            message = re.sub(r"(?<![\w'-])--([a-z-]+)", _as_variable, message)
         example = re.search("^Example: (.*)$", self.description or "", re.MULTILINE)
         hint = f": {example[1]}" if example else f" ({self.prog} --help lists the arguments)"
         self.exit(USAGE_ERROR, f"error: {message}{hint}\n")
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = exit_code_of(partial(_main, sys.argv[1:], before_run=_resume_collection))
     gc.freeze()  # nor does Python need to look for garbage when it exits
     return code
+
+
+def _as_variable(option: re.Match[str]) -> str:
+    """The variable of make that becomes an option."""
+    return option[1].replace("-", "_").upper()
 
 
 def _resume_collection() -> None:

@@ -55,14 +55,38 @@ def test_an_unknown_command_is_one_line_with_the_one_that_was_meant(
     ],
 )
 def test_a_wrong_call_is_one_line(
-    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("MAKELEVEL", raising=False)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     message = capsys.readouterr().err
     assert reason in message
     assert message.startswith("error: ") and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "the following arguments are required: OUTPUT: make predictions OUTPUT=x.parquet"),
+        (["--output", "x.csv", "--since", "soon"], "argument SINCE: 'soon' is not a time"),
+        (["--output", "x.csv", "--set-aside"], "unrecognized arguments: SET_ASIDE"),
+    ],
+)
+def test_under_make_an_error_names_the_variables_that_the_user_has_set(
+    arguments: list[str],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    with pytest.raises(SystemExit):
+        main(["predictions", *arguments])
+    assert capsys.readouterr().err.startswith(f"error: {reason}")
 
 
 def test_every_entry_point_is_a_command() -> None:
