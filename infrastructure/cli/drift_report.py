@@ -15,9 +15,9 @@ from pathlib import Path
 
 from application.monitoring.drift_report import report_drift
 from application.training.config import registered_name
-from domain.errors import PredictionLogError
+from domain.errors import DataError
 from infrastructure.cli._arguments import add_model, add_version
-from infrastructure.cli._log import add_period, open_log, period_of
+from infrastructure.cli._log import add_period, no_predictions, open_log, period_of
 from infrastructure.cli._registry import local_time, open_registry
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.reporting.drift_page import write_drift_page
@@ -40,9 +40,13 @@ def run(args: argparse.Namespace) -> None:
     """Compare, write the page, and show what drifts.
 
     Raises:
+        DataError: the page would not be an .html file.
         PredictionLogError: the log has no prediction in the period.
     """
     settings, (since, until) = Settings.load(), period_of(args)
+    output = (args.output or ROOT / "build" / args.model / "drift.html").expanduser().absolute()
+    if output.suffix.lower() != ".html":
+        raise DataError(f"{output} must end in .html")
     name, registry = registered_name(args.model), open_registry(settings)
     package = registry.open_package(registry.find(name, args.version or CHAMPION))
     profiles = package.read_json("profile.json")
@@ -50,17 +54,13 @@ def run(args: argparse.Namespace) -> None:
         versions = log.versions(since, until)
         made = [each for each in versions if each.version == package.version]
         if not made:
-            raise PredictionLogError(
-                f"no prediction of {name} {package.version} in the log of {args.env} in this "
-                "period: choose another SINCE, UNTIL, VERSION or ENV"
-            )
+            raise no_predictions(settings, name, args.env, package.version)
         since = max(since, made[0].first)
         importances = package.read_json("metrics.json").get("importances", {})
         report = report_drift(
             *(log, package.spec, profiles, since, until, package.version), importances
         )
     times = [local_time(datetime.fromtimestamp(at, UTC)) for at in (since, until)]
-    output = (args.output or ROOT / "build" / args.model / "drift.html").expanduser().absolute()
     heading = f"Drift of {name} {package.version}"
     write_drift_page(
         report, heading, f"Predictions in {args.env} from {' to '.join(times)}.", output

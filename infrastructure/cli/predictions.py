@@ -22,6 +22,7 @@ from infrastructure.cli._arguments import add_model, add_version
 from infrastructure.cli._log import (
     add_period,
     contracts_of,
+    no_predictions,
     open_log,
     package_version,
     period_of,
@@ -53,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export, and report how many rows there are."""
+    """Export, and report how many rows there are.
+
+    Raises:
+        PredictionLogError: the log has no prediction in the period; no file is written.
+    """
     settings, output = Settings.load(), args.output.expanduser()
     check_output(output)
     name, registry = registered_name(args.model), open_registry(settings)
@@ -62,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
         made = log.versions(since, until)
         version = package_version(registry, name, args.version, [each.version for each in made])
         made = [each for each in made if version in (None, each.version)]
+        if not made:
+            raise no_predictions(settings, name, args.env, version)
         contracts = contracts_of(registry, name, [each.version for each in made if each.version])
         total = sum(each.predictions for each in made)
         period = (since, until, version)

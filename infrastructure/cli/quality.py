@@ -16,12 +16,12 @@ from dataclasses import replace
 from application.monitoring.estimation import UNSEEN, QualityEstimator
 from application.monitoring.quality import VersionQuality, quality_of
 from application.training.config import registered_name
-from domain.errors import PredictionLogError
 from domain.evaluation.estimation import Estimate, IsotonicCalibration
 from domain.evaluation.measures import Measure
 from infrastructure.cli._arguments import add_model, add_version
 from infrastructure.cli._log import (
     add_period,
+    no_predictions,
     open_log,
     package_version,
     packages_of,
@@ -58,11 +58,7 @@ def run(args: argparse.Namespace) -> None:
         version = package_version(registry, name, args.version, [each.version for each in made])
         made = [each for each in made if version in (None, each.version)]
         if not made:
-            which = f"{name} {version}" if version else name
-            raise PredictionLogError(
-                f"no prediction of {which} in the log of {args.env} in this period: choose another "
-                "SINCE, UNTIL, VERSION or ENV"
-            )
+            raise no_predictions(settings, name, args.env, version)
         packages = packages_of(registry, name, [each.version for each in made if each.version])
         for traffic in made:
             package = packages.get(traffic.version or "", champion)

@@ -60,6 +60,12 @@ def test_a_period_without_predictions_is_an_error(
     assert not (place / "page.html").exists()
 
 
+def test_the_page_must_be_an_html_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drift-report", "--model", "petals", "--output", str(place / "d.pdf")]) == 1
+    assert "d.pdf must end in .html" in capsys.readouterr().err
+    assert not (place / "d.pdf").exists()
+
+
 def test_an_environment_without_a_log_is_an_error(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

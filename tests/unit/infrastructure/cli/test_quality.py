@@ -13,6 +13,7 @@ import pytest
 
 from application.ports.prediction_log import LabelledPrediction
 from infrastructure.cli.__main__ import main
+from infrastructure.deployment.release import Release, write_release
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from tests.fakes import SETOSA, VIRGINICA, batch_of, logged_prediction
 
@@ -94,3 +95,16 @@ def test_a_period_that_ends_before_it_starts_is_refused(
 ) -> None:
     assert main(["quality", "--model", "petals", "--since", "1h", "--until", "2h"]) == 1
     assert "SINCE is not before UNTIL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("log_exists", [True, False])
+def test_the_environment_that_has_the_model_is_named(
+    log_exists: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "releases/shop"
+    release = Release(CHAMPION, f"{NAME}:{CHAMPION}", str(folder / "releases/1"), 1, 1, 1, 0.0)
+    folder.mkdir()
+    write_release(folder / "current.json", release)
+    env = "staging" if log_exists else "elsewhere"
+    assert main(["quality", "--model", "petals", "--since", "1m", "--env", env]) == 1
+    assert f"{NAME} is deployed in shop" in capsys.readouterr().err
