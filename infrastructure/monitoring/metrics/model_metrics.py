@@ -373,7 +373,7 @@ def main() -> int:
     except (MlopsError, OSError) as error:
         return fail(error)
     with suppress(KeyboardInterrupt):
-        until = "until Ctrl-C" if args.seconds is None else f"for {args.seconds:g} seconds"
+        until = "until Ctrl-C" if args.seconds is None else f"for {args.seconds:g} s"
         show_step("metrics", f"http://127.0.0.1:{server.server_port}/metrics, {until}")
         thread.join(args.seconds)
     server.shutdown()

@@ -585,7 +585,7 @@ def test_the_script_ends_after_the_given_seconds(tmp_path: Path) -> None:
     output = str(tmp_path / "metrics.json")
     with demonstration("--port", "0", "--seconds", "0", "--output", output) as process:
         shown, _ = process.communicate(timeout=20)
-    assert "/metrics, for 0 seconds\n" in shown
+    assert "/metrics, for 0 s\n" in shown
     assert process.returncode == 0
 
 
