@@ -65,9 +65,13 @@ def open_log(
     url = LocalEnvironment(settings.releases_dir / env).log_url(settings.prediction_log_url)
     file = sqlite_file(url)
     if file and not file.exists():
+        deployed = _environments(settings, name)
+        where = f"deployed here: {', '.join(deployed)}" if deployed else "nothing is deployed here"
+        if serving := [env for env, serves in deployed.items() if serves]:
+            where = f"{name} is deployed in {', '.join(serving)}"
         raise PredictionLogError(
-            f"there is no prediction log {file}: choose another ENV "
-            f"({_deployments(settings, name)}; see make status), or set PREDICTION_LOG_URL"
+            f"there is no prediction log {file}: choose another ENV ({where}; see make status), or "
+            "set PREDICTION_LOG_URL"
         )
     log = WatchLog(url, name, float("inf"), version=version, environment=env)
     try:
@@ -80,20 +84,20 @@ def no_predictions(
     settings: Settings, name: str, env: str, version: str | None = None
 ) -> PredictionLogError:
     """The error of a period in which a model, or a version of it, has made no prediction."""
+    which = f"{name} {version}" if version else name
+    others = [other for other, serves in _environments(settings, name).items() if serves]
+    where = f" ({name} is deployed in {', '.join(others)})" if others and env not in others else ""
     return PredictionLogError(
-        f"no prediction of {name}{f' {version}' if version else ''} in the log of {env} in this "
-        f"period: choose another SINCE, UNTIL, VERSION or ENV ({_deployments(settings, name)})"
+        f"no prediction of {which} in the log of {env} in this period: choose another SINCE, "
+        f"UNTIL, VERSION or ENV{where}"
     )
 
 
-def _deployments(settings: Settings, name: str) -> str:
-    """Where the model is deployed; if nowhere, which environments there are."""
+def _environments(settings: Settings, name: str) -> dict[str, bool]:
+    """The environments here with a deployment, and whether it serves the model."""
     folders = sorted(path.parent for path in settings.releases_dir.glob("*/current.json"))
     releases = {folder.name: LocalEnvironment(folder).current_if_known() for folder in folders}
-    serving = [env for env, release in releases.items() if release and release.model == name]
-    if serving:
-        return f"{name} is deployed in {', '.join(serving)}"
-    return f"deployed here: {', '.join(releases)}" if releases else "nothing is deployed here"
+    return {env: bool(found and found.model == name) for env, found in releases.items()}
 
 
 def package_version(

@@ -75,16 +75,20 @@ def run(args: argparse.Namespace) -> None:
             found = compare_labels(log, spec, pair)
             what = "accuracy" if spec.classes else "negative mean absolute error"
             missing, action = "no labels yet", "make feedback FILE=labels.csv"
+    _show(found, what, pair, missing)
+    if not found.old_rows and not found.new_rows:
+        show_step("result", f"{missing}: {action}")
+    else:
+        show_step("result", _result(found))
+
+
+def _show(found: Difference, what: str, pair: Pair, missing: str) -> None:
     for title, version, mean, rows in (
         ("old", pair.old, found.old, found.old_rows),
         ("new", pair.new, found.new, found.new_rows),
     ):
         shown = f"{what} {mean:.4g} of {rows:,} {inflected(rows, 'row', 'rows')}"
         show_step(title, f"{version}: {shown if rows else missing}")
-    if found.old_rows or found.new_rows:
-        show_step("result", _result(found))
-    else:
-        show_step("result", f"{missing}: {action}")
 
 
 def _canary(settings: Settings, name: str, env: str) -> str | None:

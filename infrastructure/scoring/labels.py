@@ -52,7 +52,7 @@ def read_labels(path: Path, spec: ModelSpec, column: str | None = None) -> Label
 
 
 def write_unknown(path: Path, table: LabelTable, positions: Sequence[int]) -> None:
-    """Write some rows of a table as CSV, which `read_labels` reads; an existing file is replaced."""
+    """Write some rows of a table as CSV for `read_labels`; an existing file is replaced."""
     columns = ["id"] if table.by_id else ["request_id", _ROW]
     with Draft(path) as draft:
         with draft.path.open("w", encoding="utf-8", newline="") as file:
