@@ -441,24 +441,9 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     if champion is None:
         return None, gates.not_worse_than_champion(None, rules.margin, rules.fewest_rows)
     version = champion.package.version
-    incomparable = _why_incomparable(champion.spec, spec)
-    if incomparable:
-        return None, _not_compared("not_worse_than_champion", f"{version}: {incomparable}")
+    if verdict := _uncompared(case, champion):
+        return None, verdict
     time = _time_column(champion.package)
-    if time not in (None, _time_column(case.package)):
-        return None, gates.Verdict(
-            "not_worse_than_champion",
-            False,
-            f"{version} was split by the time {time}, so the rows that it was trained on cannot be "
-            "recognised: keep data.split.time, or skip this gate once with validation.skip",
-        )
-    if _has_labelled_rows(champion.package) and not _has_labelled_rows(case.package):
-        return None, gates.Verdict(
-            "not_worse_than_champion",
-            False,
-            f"{version} has also learned from labelled rows, which this training did not have: run "
-            "make retrain, or skip this gate once with validation.skip",
-        )
     training_hashes = champion.package.read_json("holdout.json")["training"]
     inputs = list(champion.spec.input_names)  # inputs may have been added
     hashes = _identified_by(case.holdout, inputs, time).row_hashes
@@ -482,6 +467,29 @@ def _against_champion(case: Case) -> tuple[Comparison | None, gates.Verdict]:
     return comparison, contradicted or gates.not_worse_than_champion(
         comparison, rules.margin, rules.fewest_rows, dropped_rows, version, recognised
     )
+
+
+def _uncompared(case: Case, champion: Champion) -> gates.Verdict | None:
+    """The verdict if challenger and champion cannot be compared, or need not be."""
+    gate, version = "not_worse_than_champion", champion.package.version
+    if incomparable := _why_incomparable(champion.spec, case.spec):
+        return _not_compared(gate, f"{version}: {incomparable}")
+    time = _time_column(champion.package)
+    if time not in (None, _time_column(case.package)):
+        return gates.Verdict(
+            gate,
+            False,
+            f"{version} was split by the time {time}, so the rows that it was trained on cannot be "
+            "recognised: keep data.split.time, or skip this gate once with validation.skip",
+        )
+    if _has_labelled_rows(champion.package) and not _has_labelled_rows(case.package):
+        return gates.Verdict(
+            gate,
+            False,
+            f"{version} has also learned from labelled rows, which this training did not have: run "
+            "make retrain, or skip this gate once with validation.skip",
+        )
+    return None
 
 
 def _compare_parts(
