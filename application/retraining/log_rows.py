@@ -32,7 +32,8 @@ def check_usable(spec: ModelSpec, split: SplitConfig | None) -> None:
     ]
     if absent:
         raise DataError(
-            f"the prediction log does not have the values of {', '.join(absent)}: {advice}"
+            f"the prediction log does not have the values of {', '.join(absent)}: {advice} (it "
+            "keeps those of numbers and categories, unless they have logged=False)"
         )
     if split and split.group:
         raise DataError(

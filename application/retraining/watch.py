@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from application.monitoring.quality import VersionQuality
@@ -21,10 +22,10 @@ DRIFT, QUALITY, ESTIMATE = "DriftSustained", "QualityBelowGate", "EstimatedQuali
 DUE, FAILED = "RetrainingDue", "RetrainingFailed"
 WAITING, RETRAINED = "NewVersionWaiting", "Retrained"
 _ENDED = {
-    DRIFT: "no alarm any more in so many of the latest checks, or another version is deployed",
-    QUALITY: "the score is not certainly below the threshold any more, or of another version",
-    ESTIMATE: "the estimate is not certainly below the threshold any more, or of another version",
-    DUE: "no reason to retrain any more, or nothing prevents it",
+    DRIFT: "too few of the latest checks have an alarm",
+    QUALITY: "the score is not certainly below the threshold any more",
+    ESTIMATE: "the estimate is not certainly below the threshold any more",
+    DUE: "no reason to retrain any more",
     FAILED: "a later retraining did not fail",
     WAITING: "the version was promoted or deployed, or replaced by another one",
 }
@@ -112,6 +113,7 @@ class Place:
         options: of make commands about it.
         threshold: of the quality gate.
         has_source: whether the training data may have new rows, too.
+        unusable: why the log cannot be retrained from; empty if it can.
     """
 
     model: str
@@ -121,6 +123,7 @@ class Place:
     measure: Measure
     threshold: float | None
     has_source: bool = False
+    unusable: str = ""
 
 
 class Watch:
@@ -153,8 +156,8 @@ class Watch:
         self._host = host
         self._known: str | None = None
 
-    def check(self, observe: Callable[[float], Observation | None]) -> None:
-        """Check once.
+    def check(self, observe: Callable[[float], Observation | None]) -> bool:
+        """Check once, and return whether every alert arrived and no retraining failed.
 
         Args:
             observe: reads the log; its argument is when a drift that it finds has begun at the
@@ -163,24 +166,32 @@ class Watch:
         text = self._store.watch_state()
         self._known, state = text, _read(text)
         if state.retraining is not None:
-            if state.host != self._host and self._clock() - state.retraining < _LONGEST:
+            if state.host != self._host and 0 <= self._clock() - state.retraining < _LONGEST:
                 self._progress("retrain", f"{state.host} is retraining: nothing is checked")
-                return
+                return True
             self._end(state, Outcome("failed", "the previous retraining was interrupted"))
-        observed = observe(state.last_calm or 0.0)
+        retrains = False
+        observed = observe(min(state.last_calm or 0.0, self._clock()))  # it may have been ahead
         if observed:
+            other = observed.version != state.version
+            ended = f"version {observed.version} is deployed now" if other else ""
             firing = self._findings(state, observed)
             for name in (DRIFT, QUALITY, ESTIMATE, WAITING):
-                self._set(state, name, firing.get(name))
+                self._set(state, name, firing.get(name), ended if name != WAITING else "")
             due = "" if WAITING in firing else self._due(observed, firing)
             obstacle = self._obstacle(observed, DRIFT in firing)
-            self._set(state, DUE, due and obstacle and f"{due}. {obstacle}")
-            if due and not obstacle and self._is_time(state):
+            began = "nothing prevents it any more" if due else ""
+            self._set(state, DUE, due and obstacle and f"{due}. {obstacle}", began)
+            if FAILED in state.since:
+                self._set(state, FAILED, state.outcome.get("summary"))
+            retrains = bool(due) and not obstacle and self._is_time(state)
+            if retrains:
                 state.retraining, state.host = self._clock(), self._host
                 self._deliver(state)
                 self._progress("retrain", due)
                 self._end(state, self._retrain())
         self._deliver(state)
+        return not state.pending and not (retrains and state.failed)
 
     def _findings(self, state: WatchState, observed: Observation) -> dict[str, str]:
         """Alerts that fire, with their summaries."""
@@ -228,7 +239,7 @@ class Watch:
     def _due(self, observed: Observation, firing: Mapping[str, str]) -> str:
         """The reasons to retrain, as one text; empty without any."""
         policy = self._place.policy
-        reasons = [firing[name] for name in (DRIFT, QUALITY, ESTIMATE) if name in firing]
+        reasons = [name for name in (DRIFT, QUALITY, ESTIMATE) if name in firing]
         if policy.new_labels is not None and observed.new_labels >= policy.new_labels:
             labels = inflected(observed.new_labels, "label", "labels")
             reasons.append(f"{observed.new_labels:,} new {labels} since the champion was trained")
@@ -240,6 +251,8 @@ class Watch:
     def _obstacle(self, observed: Observation, drifts: bool) -> str:
         """Why this watch does not retrain; empty if it may. Labels of predictions before a drift
         teach nothing about it."""
+        if self._place.unusable:
+            return f"make retrain cannot: {self._place.unusable}"
         if self._place.policy.retrain == "report":
             return f"Run make retrain {self._place.options}"
         labels, which = observed.new_labels, "since the champion was trained"
@@ -269,15 +282,22 @@ class Watch:
         elif not state.failed:
             self._progress(outcome.result, outcome.summary)
 
-    def _set(self, state: WatchState, name: str, summary: str | None) -> None:
-        """Begin or end an alert."""
+    def _set(self, state: WatchState, name: str, summary: str | None, ended: str = "") -> None:
+        """Begin, show or end an alert.
+
+        Args:
+            ended: why it does not fire, if for another reason than the usual one.
+        """
         since = state.since.get(name)
         if summary and since is None:
             state.since[name] = self._clock()
             self._queue(state, self._alert(name, summary, state.since[name]))
-        elif not summary and since is not None:
+        elif summary and since is not None:
+            at = datetime.fromtimestamp(since).astimezone().isoformat(" ", "seconds")
+            self._progress("firing", f"{name}, since {at}: {summary}")
+        elif since is not None:
             del state.since[name]
-            self._queue(state, self._alert(name, _ENDED[name], since, self._clock()))
+            self._queue(state, self._alert(name, ended or _ENDED[name], since, self._clock()))
 
     def _alert(self, name: str, summary: str, since: float, until: float | None = None) -> Alert:
         return Alert(

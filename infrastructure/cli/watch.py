@@ -2,7 +2,8 @@
 
 The policy is the block `watch` of the model's configuration. The log is that of PREDICTION_LOG_URL,
 else of what is deployed in ENV. Alerts go to ALERT_WEBHOOK_URL, ALERT_SLACK_URL, ALERT_EMAIL and
-ALERT_GITHUB_REPOSITORY.
+ALERT_GITHUB_REPOSITORY. Once, it ends with 1 if an alert did not arrive, or a retraining that it
+started failed or was refused.
 
 Example: make watch MODEL=iris ENV=production
 """
@@ -34,7 +35,7 @@ from application.training.config import TrainingConfig, config_path
 from domain.errors import ConfigError, DataError, DeploymentError, MlopsError, StateError
 from infrastructure.cli._arguments import add_config, add_environment, add_model
 from infrastructure.cli._log import open_log
-from infrastructure.cli._registry import open_registry
+from infrastructure.cli._registry import local_time, open_registry
 from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.deployment.release import Release
 from infrastructure.monitoring.notifiers import open_notifiers
@@ -66,26 +67,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="check once, as for cron")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Check until Ctrl-C, or once."""
+def run(args: argparse.Namespace) -> int:
+    """Check until Ctrl-C, or once; returns 1 if an alert did not arrive or a retraining failed."""
     settings, notifiers = Settings.load(), open_notifiers(AlertSettings.load())
     channels = ", ".join(notifier.channel for notifier in notifiers)
     show_step("alerts", f"go to {channels}" if channels else _NOT_SENT)
     lock = settings.releases_dir / args.env / f"watch-{args.model}.lock"
     try:
         with locked(lock, timeout=0):
-            _repeat(partial(_check, args, settings, notifiers), None if args.once else args.minutes)
+            return _repeat(
+                partial(_check, args, settings, notifiers), None if args.once else args.minutes
+            )
     except TimeoutError as error:
         raise StateError(
             f"another make watch watches {args.model} in {args.env} on this machine"
         ) from error
 
 
-def _repeat(check: Callable[[], None], minutes: float | None) -> None:
-    """Check until Ctrl-C, or once if `minutes` is None."""
+def _repeat(check: Callable[[], bool], minutes: float | None) -> int:
+    """Check until Ctrl-C, or once if `minutes` is None; returns the exit code."""
     if minutes is None:
-        check()
-        return
+        return 0 if check() else 1
     while True:
         started = time.monotonic()
         try:
@@ -95,14 +97,14 @@ def _repeat(check: Callable[[], None], minutes: float | None) -> None:
         time.sleep(max(0.0, minutes * _MINUTE - (time.monotonic() - started)))
 
 
-def _check(args: argparse.Namespace, settings: Settings, notifiers: Sequence[Notifier]) -> None:
-    """Check once; the configuration may have changed since the last time."""
+def _check(args: argparse.Namespace, settings: Settings, notifiers: Sequence[Notifier]) -> bool:
+    """Check once, and return whether that went well; the configuration may have changed since."""
     path = args.config or config_path(args.model)
     watched = _Watched(args.model, path, args.env, TrainingConfig.read(path), settings)
-    show_step("check", f"{watched.name} in {args.env}, {datetime.now():%Y-%m-%d %H:%M}")
+    show_step("check", f"{watched.name} in {args.env}, {local_time(datetime.now())}")
     with open_log(settings, watched.name, args.env) as log:
         sinks = (log, notifiers, watched.retrain, show_step, time.time, socket.gethostname())
-        Watch(watched.place(), *sinks).check(partial(watched.observe, log))
+        return Watch(watched.place(), *sinks).check(partial(watched.observe, log))
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,13 @@ class _Watched:
         """
         rules = self.config.validation
         spec = self.registry.open_package(self.registry.find(self.name, CHAMPION)).spec
-        if self.config.watch.retrain != "report":
-            try:
-                check_usable(spec, self.config.data.split)
-            except DataError as error:
+        unusable = ""
+        try:
+            check_usable(spec, self.config.data.split)
+        except DataError as error:
+            if self.config.watch.retrain != "report":
                 raise ConfigError(f'set watch.retrain to "report": {error}') from error
+            unusable = str(error)
         return Place(
             self.name,
             self.environment,
@@ -157,6 +161,7 @@ class _Watched:
             rules.measure_of(spec),
             rules.threshold,
             self.config.data.source is not None,
+            unusable,
         )
 
     def observe(self, log: WatchLog, drift_since: float) -> Observation | None:
@@ -209,7 +214,10 @@ class _Watched:
                 f"version {newest.number}, {newest.package_version}, was accepted and waits for "
                 f"approval: make promote deploy {self.options}"
             )
-        if release and release.version != champion.package_version:
+        canary = release.canary if release else None
+        if canary and canary.release.version == champion.package_version:
+            show_step("canary", f"{canary.release.version} gets {canary.share_text}")
+        elif release and release.version != champion.package_version:
             return (
                 f"version {champion.number}, {champion.package_version}, is the champion, but "
                 f"{self.environment} serves {release.version}: make deploy {self.options}"
@@ -230,7 +238,9 @@ class _Watched:
         title = f"version {new.number}, {new.package_version}"
         if new.verdict != "accepted":
             gates = _refused_by(self.settings, new)
-            return Outcome("refused", f"{title}, was refused by {gates}; nothing changed")
+            return Outcome(
+                "refused", f"{title}, was refused by {gates} (see docs/gates.md); nothing changed"
+            )
         if registry.find(name, CHAMPION).number != new.number:
             return Outcome("accepted", f"{title}, waits for approval")
         return self._deployed(new, title)

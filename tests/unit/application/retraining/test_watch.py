@@ -46,7 +46,7 @@ IMPATIENT = AUTOMATIC.model_copy(update={"hours_between": 0.0})
 
 
 @dataclass
-class Post:
+class Post:  # pylint: disable=too-many-instance-attributes
     """A watch with its surroundings.
 
     Attributes:
@@ -55,6 +55,8 @@ class Post:
         retrained: times of the retrainings.
         sent_before: names of all alerts before each of them.
         shown: lines of progress.
+        unusable: why the log cannot be retrained from.
+        went_well: what the last check has returned.
         seen: how many of the alerts a check has returned.
         host: on which it runs.
     """
@@ -69,6 +71,8 @@ class Post:
     retrained: list[float] = field(default_factory=list)
     sent_before: list[list[str]] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
+    unusable: str = ""
+    went_well: bool = True
     seen: int = 0
     host: str = ""
 
@@ -83,6 +87,7 @@ class Post:
         place = Place(
             *("m", "staging", "MODEL=m ENV=staging", self.policy, measure, self.threshold),
             has_source=self.has_source,
+            unusable=self.unusable,
         )
         watch = Watch(
             place,
@@ -100,7 +105,7 @@ class Post:
                 raise observed
             return observed
 
-        watch.check(observe)
+        self.went_well = watch.check(observe)
         new, self.seen = self.notifier.sent[self.seen :], len(self.notifier.sent)
         return ["-" * (a.until is not None and a.name != RETRAINED) + a.name for a in new]
 
@@ -376,3 +381,59 @@ def test_a_log_that_fails_loses_no_state() -> None:
         post.check(PredictionLogError("busy"))
     assert post.store.state == before
     assert post.check(DRIFTS) == []
+
+
+def test_an_alert_that_still_fires_is_shown_at_each_check() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    assert post.check(DRIFTS) == [DRIFT, DUE]
+    post.shown.clear()
+    assert post.check(DRIFTS) == []
+    firing = [line.split(", since ")[0] for line in post.shown if line.startswith("firing ")]
+    assert firing == [f"firing {DRIFT}", f"firing {DUE}"]
+
+
+def test_a_failed_retraining_is_shown_until_a_later_one_does_not_fail() -> None:
+    post = Post(AUTOMATIC, outcome=Outcome("refused", "refused by size"))
+    assert post.check(DRIFTS) == [DRIFT, FAILED]
+    assert not post.went_well
+    post.check(DRIFTS)
+    assert post.went_well  # it was reported, and is not tried again yet
+    assert any(line.endswith(": refused by size") for line in post.shown if FAILED in line)
+
+
+def test_a_check_goes_well_if_every_alert_arrives() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.notifier.broken = True
+    post.check(DRIFTS)
+    assert not post.went_well
+    post.notifier.broken = False
+    post.check(DRIFTS)
+    assert post.went_well
+
+
+def test_an_alert_ends_with_its_reason() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.check(DRIFTS)
+    post.check(replace(CALM, version="2"))
+    post.check(replace(DRIFTS, version="2"))
+    post.check(replace(CALM, version="2"))
+    ended = [alert.summary for alert in post.notifier.sent if alert.name == DRIFT and alert.until]
+    assert ended == ["version 2 is deployed now", "too few of the latest checks have an alarm"]
+
+
+def test_a_retraining_that_cannot_be_is_not_recommended() -> None:
+    post = Post(
+        WatchConfig(drift_alarms=1, drift_checks=1), unusable="the log has no values of age"
+    )
+    post.check(DRIFTS)
+    assert post.notifier.sent[-1].summary == (
+        f"{DRIFT}. make retrain cannot: the log has no values of age"
+    )
+
+
+def test_a_clock_that_was_ahead_stops_no_watch() -> None:
+    post = Post(AUTOMATIC, host="here")
+    ahead = {"retraining": post.now + 30 * DAY, "host": "there", "last_calm": post.now + DAY}
+    post.store.state = json.dumps(ahead)
+    assert FAILED in post.check(CALM)
+    assert f"drift since {post.now}" in post.shown

@@ -102,7 +102,7 @@ def test_a_retraining_that_fails_is_reported_with_its_last_lines(
 ) -> None:
     fake_make(tmp_path, monkeypatch, 'echo "$@"; echo "error: no room" >&2; exit 2')
     monkeypatch.setenv("MAKEFLAGS", "ONCE=1")
-    assert watch(tmp_path, retrain="deploy") == 0
+    assert watch(tmp_path, retrain="deploy") == 1
     output = capsys.readouterr().out
     config = tmp_path / "config.json"
     assert f"  retrain MODEL=petals ENV=staging CONFIG={config}\n" in output
@@ -125,6 +125,6 @@ def test_what_others_register_meanwhile_is_no_result_of_the_retraining(
     receipt = "$RECEIPTS_DIR/petals/retrain.json"
     script = f"""[ -e {receipt} ] || echo '{{"version": "1.0.0-b"}}' >{receipt}; exit 2"""
     fake_make(tmp_path, monkeypatch, script)
-    assert watch(tmp_path, retrain="deploy") == 0
-    expected = f"{NAME} in staging: version 2, 1.0.0-b, was refused by a gate; nothing changed\n"
-    assert expected in capsys.readouterr().out
+    assert watch(tmp_path, retrain="deploy") == 1
+    refused = f"{NAME} in staging: version 2, 1.0.0-b, was refused by a gate (see docs/gates.md)"
+    assert f"{refused}; nothing changed\n" in capsys.readouterr().out
