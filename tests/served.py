@@ -95,9 +95,9 @@ class Home:
             check=False,
         )
 
-    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run make."""
-        return self.run("make", f"PY={self._python}", *arguments)
+        return self.run("make", f"PY={self._python}", *arguments, **environment)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python."""

@@ -367,7 +367,8 @@ def test_too_many_or_unmeasured_word_errors_are_refused(packaged: Packaged) -> N
 
 def test_missing_weights_are_not_downloaded_by_default(make_home: MakeHome, tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
-    done = home.make("train", "MODEL=speech", "WHISPER_MODEL=base", f"XDG_CACHE_HOME={tmp_path}")
+    chosen = ("MODEL=speech", "WHISPER_MODEL=base")
+    done = home.make("train", *chosen, XDG_CACHE_HOME=str(tmp_path))
     assert done.returncode != 0
     assert "WHISPER_DOWNLOAD=1" in done.stderr
     assert not list(tmp_path.rglob("*.pt"))
