@@ -18,13 +18,19 @@ from domain.errors import DataError
 KEY = ["log_request_id", "log_row"]  # of a row, so that a later label replaces an earlier one
 
 
-def check_usable(spec: ModelSpec, split: SplitConfig | None) -> None:
+def check_usable(
+    spec: ModelSpec,
+    split: SplitConfig | None,
+    advice: str = "add the labelled rows to your own data, and run make train",
+) -> None:
     """Check that the log has what a model learns from.
+
+    Args:
+        advice: what to do if it does not.
 
     Raises:
         DataError: it has only summaries of an input, or no column that the split follows.
     """
-    advice = "add the labelled rows to your own data, and run make train"
     absent = [
         item.name
         for item in spec.inputs

@@ -61,6 +61,7 @@ class Observation:
         drift_labels: number of labels of predictions that were made since then, and since the last
             check without a drift alarm.
         age: seconds since the champion was trained.
+        canary: which release gets a share of the traffic, and what share; empty without one.
     """
 
     version: str
@@ -72,6 +73,7 @@ class Observation:
     new_labels: int
     drift_labels: int
     age: float
+    canary: str = ""
 
 
 @dataclass
@@ -178,10 +180,11 @@ class Watch:
             firing = self._findings(state, observed)
             for name in (DRIFT, QUALITY, ESTIMATE, WAITING):
                 self._set(state, name, firing.get(name), ended if name != WAITING else "")
-            due = "" if WAITING in firing else self._due(observed, firing)
-            obstacle = self._obstacle(observed, DRIFT in firing)
-            began = "nothing prevents it any more" if due else ""
-            self._set(state, DUE, due and obstacle and f"{due}. {obstacle}", began)
+            due, obstacle = self._due(observed, firing), self._obstacle(observed, DRIFT in firing)
+            ended = "nothing prevents it any more" if due else ""
+            if observed.canary or WAITING in firing:  # one after the other
+                due, ended = "", ended and "a new version waits, or is a canary"
+            self._set(state, DUE, due and obstacle and f"{due}. {obstacle}", ended)
             if FAILED in state.since:
                 self._set(state, FAILED, state.outcome.get("summary"))
             retrains = bool(due) and not obstacle and self._is_time(state)
@@ -232,6 +235,8 @@ class Watch:
                 if threshold is not None and estimate.interval[1] < threshold:
                     found[ESTIMATE] = f"version {observed.version}: without labels {text}{limit}"
             self._progress("estimated", text + limit)
+        if observed.canary:
+            self._progress("canary", f"{observed.canary}: no retraining while it runs")
         if observed.waiting:
             found[WAITING] = observed.waiting
         return found

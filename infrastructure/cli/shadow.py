@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     name, registry = registered_name(args.model), open_registry(settings)
     version = registry.find(name, args.version)
     package = registry.open_package(version)
-    check_usable(package.spec, None)
+    check_usable(package.spec, None, "requests cannot be replayed without them")
     role = ", the champion" if CHAMPION in version.aliases else ""
     show_step("shadow", f"version {version.number}, {package.version}{role}")
     model = load_served(package.served, package.spec, os.cpu_count() or 1)

@@ -174,6 +174,7 @@ class _Watched:
         name, registry = self.name, self.registry
         champion = registry.find(name, CHAMPION)
         release, now = self._release(), time.time()
+        canary = release.canary if release else None
         made = [each for each in log.versions(0.0) if each.version]
         latest = max(made, key=lambda each: each.last, default=None)
         version = release.version if release else latest.version if latest else None
@@ -202,6 +203,7 @@ class _Watched:
             _labels_since(log, trained, bool(package.spec.classes)),
             sum(each.labelled for each in log.versions(max(trained, drift_since))),
             now - trained,
+            f"{canary.release.version} gets {canary.share_text}" if canary else "",
         )
 
     def _waiting(
@@ -214,10 +216,10 @@ class _Watched:
                 f"version {newest.number}, {newest.package_version}, was accepted and waits for "
                 f"approval: make promote deploy {self.options}"
             )
-        canary = release.canary if release else None
-        if canary and canary.release.version == champion.package_version:
-            show_step("canary", f"{canary.release.version} gets {canary.share_text}")
-        elif release and release.version != champion.package_version:
+        serving = {release.version} if release else set()
+        if release and release.canary:
+            serving.add(release.canary.release.version)
+        if release and champion.package_version not in serving:
             return (
                 f"version {champion.number}, {champion.package_version}, is the champion, but "
                 f"{self.environment} serves {release.version}: make deploy {self.options}"

@@ -437,3 +437,23 @@ def test_a_clock_that_was_ahead_stops_no_watch() -> None:
     post.store.state = json.dumps(ahead)
     assert FAILED in post.check(CALM)
     assert f"drift since {post.now}" in post.shown
+
+
+def test_nothing_is_retrained_while_a_canary_runs() -> None:
+    post = Post(AUTOMATIC)
+    trial = "2 gets 10 % of connections"
+    assert post.check(replace(DRIFTS, canary=trial)) == [DRIFT]
+    assert not post.retrained
+    assert f"canary {trial}: no retraining while it runs" in post.shown
+    post.check(DRIFTS)
+    assert len(post.retrained) == 1
+
+
+def test_a_due_retraining_ends_with_its_reason() -> None:
+    post = Post(WatchConfig(drift_alarms=1, drift_checks=1))
+    post.check(DRIFTS)
+    post.check(replace(DRIFTS, waiting="version 3 waits"))
+    assert post.notifier.sent[-1].summary == "a new version waits, or is a canary"
+    post.check(DRIFTS)
+    post.check(CALM)
+    assert post.notifier.sent[-1].summary == "no reason to retrain any more"

@@ -14,6 +14,7 @@ import pytest
 
 from application.ports.prediction_log import LabelledPrediction
 from infrastructure.cli.__main__ import main
+from infrastructure.deployment.release import Canary, Release, write_release
 from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.watch_log import WatchLog
 from tests.fakes import PETALS_CONFIG, SETOSA, batch_of, logged_prediction
@@ -128,3 +129,23 @@ def test_what_others_register_meanwhile_is_no_result_of_the_retraining(
     assert watch(tmp_path, retrain="deploy") == 1
     refused = f"{NAME} in staging: version 2, 1.0.0-b, was refused by a gate (see docs/gates.md)"
     assert f"{refused}; nothing changed\n" in capsys.readouterr().out
+
+
+def test_a_champion_that_is_the_canary_does_not_wait(
+    own: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own.record(NAME, "1.0.0-b")
+    own.make_champion(NAME, "1.0.0-b")
+    state = tmp_path / "releases/staging/current.json"
+    folder = state.parent / "releases/1"
+    folder.mkdir(parents=True)
+    served = Release(VERSION, f"{NAME}:{VERSION}", str(folder), 1, 1, 1, 0.0)
+    write_release(state, served)
+    watch(tmp_path)
+    assert "NewVersionWaiting" in capsys.readouterr().out
+    trial = replace(served, version="1.0.0-b", bento_tag=f"{NAME}:1.0.0-b")
+    write_release(state, replace(served, canary=Canary(trial, 10)))
+    watch(tmp_path)
+    output = capsys.readouterr().out
+    assert "resolved  NewVersionWaiting" in output
+    assert "canary    1.0.0-b gets 10 % of connections: no retraining while it runs\n" in output
