@@ -56,7 +56,7 @@ changed = $(shell echo $(call quoted,$($(1)_inputs)) | cmp -s - $(RECEIPTS)/$(1)
 remember = echo $(call quoted,$($(1)_inputs)) >$(RECEIPTS)/$(1).inputs
 # FORCE if a data file that training read is newer than the receipt; a missing file is ignored.
 # MAYBE if an address was read: `make train` reads it again, and trains if its data have changed. So
-# it does for the configuration, whose key `watch` is no matter of the training.
+# it does for the configuration, whose key `watch` does not affect the training.
 newer_data = $(shell { while IFS= read -r file; do case $$file in (*://*|*'$${'*) [ -z "$(filter train,$(MAKECMDGOALS))" ] || echo MAYBE;; (*) if [ "$$file" -nt $(RECEIPTS)/train.json ]; then echo FORCE; break; fi;; esac; done <$(RECEIPTS)/train.files; } 2>/dev/null)
 
 application/training/configs/%_config.json:

@@ -30,7 +30,7 @@ class Draft:
     def __enter__(self) -> Draft:
         for left in self.target.parent.glob(f".{glob.escape(_short(self.target.name))}.*.*.part"):
             process = left.name.split(".")[-3]
-            if process.isdecimal() and not _is_running(int(process)):
+            if process.isdecimal() and not is_running(int(process)):
                 left.unlink(missing_ok=True)
         return self
 
@@ -151,7 +151,8 @@ def _short(name: str) -> str:
     return name.encode()[:200].decode(errors="ignore")
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether there is a process with this number, of whichever user."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,6 +1,8 @@
-"""Words of messages."""
+"""Words and times of messages."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 def inflected(count: float, singular: str, plural: str) -> str:
@@ -10,3 +12,8 @@ def inflected(count: float, singular: str, plural: str) -> str:
     ['1 of 2 predictions is invalid', '2 of 2 predictions are invalid']
     """
     return singular if count == 1 else plural
+
+
+def local_time(at: datetime) -> str:
+    """A time in the local time zone, to the second."""
+    return at.astimezone().isoformat(" ", "seconds")

@@ -16,7 +16,7 @@ from application.training.config import WatchConfig
 from domain.errors import NotificationError, StateError
 from domain.evaluation.estimation import Estimate
 from domain.evaluation.measures import Measure
-from shared.wording import inflected
+from shared.wording import inflected, local_time
 
 DRIFT, QUALITY, ESTIMATE = "DriftSustained", "QualityBelowGate", "EstimatedQualityBelowGate"
 DUE, FAILED = "RetrainingDue", "RetrainingFailed"
@@ -298,7 +298,7 @@ class Watch:
             state.since[name] = self._clock()
             self._queue(state, self._alert(name, summary, state.since[name]))
         elif summary and since is not None:
-            at = datetime.fromtimestamp(since).astimezone().isoformat(" ", "seconds")
+            at = local_time(datetime.fromtimestamp(since))
             self._progress("firing", f"{name}, since {at}: {summary}")
         elif since is not None:
             del state.since[name]

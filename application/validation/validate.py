@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import clone
 
 from application.ports.model import Model
+from application.ports.snapshots import labelled_path
 from application.training.config import ValidationConfig
 from application.validation.judgement import JudgedPackage, Judgement
 from application.validation.latency import time_predictions
@@ -541,7 +542,7 @@ def _time_column(package: JudgedPackage) -> str | None:
 
 def _has_labelled_rows(package: JudgedPackage) -> bool:
     """Whether a model has learned from labelled rows of a prediction log."""
-    return bool(package.read_json("provenance.json")["config"].get("data", {}).get("labelled"))
+    return bool(labelled_path(package.read_json("provenance.json")))
 
 
 def champion_unavailable(reason: str) -> gates.Verdict:

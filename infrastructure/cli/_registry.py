@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from application.ports.ledger import LedgerEntry
 from application.ports.registry import ModelVersion
@@ -25,8 +24,3 @@ def warn_of_disagreement(
     noted = registry.noted_ledger(versions[0].model_name)
     if disagreement := ledger_disagreement(noted, versions, entries):
         show_step("WARNING" if disagreement.suspicious else "ledger", disagreement.reason)
-
-
-def local_time(at: datetime) -> str:
-    """A time in the local time zone, to the second."""
-    return at.astimezone().isoformat(" ", "seconds")

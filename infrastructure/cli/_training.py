@@ -50,8 +50,8 @@ def train_candidate(
         source: file that the configuration was read from, for error messages.
         receipt: where to write a receipt.
         if_changed: train only if the data of data.source or the configuration, except `watch`,
-            differ from those of the receipt. Labelled rows that a retraining has added are no
-            difference.
+            differ from those of the receipt. Labelled rows that a retraining has added do
+            not count as one.
         check_tracking: called before fitting; raises if the run could not be recorded.
     """
     ledger = open_ledger(settings.ledger)

@@ -21,13 +21,13 @@ from domain.errors import DataError
 from domain.evaluation.sequential import FEWEST, Difference
 from infrastructure.cli._arguments import add_model
 from infrastructure.cli._log import add_period, open_log, package_version, period_of
-from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.cli._registry import open_registry
 from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.scoring.labels import read_labels
 from shared.console import show_step
 from shared.settings import Settings
-from shared.wording import inflected
+from shared.wording import inflected, local_time
 
 EXIT_CODES = {DataError: 2}
 

@@ -16,12 +16,13 @@ from domain.data.tables import read_frame, read_table
 from domain.errors import DataError, PackageError, RegistryError
 from domain.evaluation.table_difference import input_drift, table_differences
 from infrastructure.cli._arguments import add_model
-from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.cli._registry import open_registry
 from infrastructure.packaging.model_package import ModelPackage
 from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.storage.snapshots import SnapshotStore, open_snapshots
 from shared.console import show_line, show_step
 from shared.settings import Settings
+from shared.wording import local_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,12 +18,13 @@ from application.training.config import registered_name
 from domain.errors import DataError
 from infrastructure.cli._arguments import add_model, add_version
 from infrastructure.cli._log import add_period, no_predictions, open_log, period_of
-from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.cli._registry import open_registry
 from infrastructure.registry.mlflow_registry import CHAMPION
 from infrastructure.reporting.drift_page import write_drift_page
 from shared.console import show_step
 from shared.paths import ROOT
 from shared.settings import Settings
+from shared.wording import local_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

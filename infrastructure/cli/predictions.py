@@ -27,13 +27,13 @@ from infrastructure.cli._log import (
     package_version,
     period_of,
 )
-from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.cli._registry import open_registry
 from infrastructure.scoring.tables import check_output, open_sink
 from infrastructure.storage.prediction_log import SqlPredictionLog
 from shared.console import show_step
 from shared.files import Draft
 from shared.settings import Settings
-from shared.wording import inflected
+from shared.wording import inflected, local_time
 
 _TYPES: dict[Kind, pa.DataType] = {
     "string": pa.string(),

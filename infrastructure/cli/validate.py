@@ -162,8 +162,8 @@ def _find_package(args: argparse.Namespace, registry: MlflowRegistry) -> Path:
 
 
 def _newest_package(folder: Path) -> Path:
-    """The package that was written last in a folder or in folders of it; the folder itself if it is
-    one or there is none."""
+    """The package that was written last: the folder, or one in it or in its subfolders. The folder
+    itself if no package is found."""
     found = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{MANIFEST}"))
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=folder / MANIFEST).parent
 

@@ -35,7 +35,7 @@ from application.training.config import TrainingConfig, config_path
 from domain.errors import ConfigError, DataError, DeploymentError, MlopsError, StateError
 from infrastructure.cli._arguments import add_config, add_environment, add_model
 from infrastructure.cli._log import open_log
-from infrastructure.cli._registry import local_time, open_registry
+from infrastructure.cli._registry import open_registry
 from infrastructure.deployment.local import LocalEnvironment
 from infrastructure.deployment.release import Release
 from infrastructure.monitoring.notifiers import open_notifiers
@@ -46,6 +46,7 @@ from shared.console import show_line, show_step
 from shared.files import locked
 from shared.paths import ROOT
 from shared.settings import AlertSettings, Settings
+from shared.wording import local_time
 
 _MINUTE, _DAY = 60.0, 86400.0
 _LAST_LINES = 5  # of a failed command, in the alert

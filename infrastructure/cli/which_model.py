@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from application.registry.history import effective_time, state_at
 from application.training.config import registered_name
 from infrastructure.cli._arguments import add_model, valid_time
-from infrastructure.cli._registry import local_time, open_registry, warn_of_disagreement
+from infrastructure.cli._registry import open_registry, warn_of_disagreement
 from infrastructure.cli._releases import record_missing_changes
 from infrastructure.registry.ledger import FileLedger
 from shared.console import show_step
 from shared.settings import Settings
+from shared.wording import local_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

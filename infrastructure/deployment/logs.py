@@ -18,8 +18,8 @@ _LOGS = ("front.log", "releases/*/service.log")
 def limit_logs(folder: Path, limit: int = LOG_BYTES) -> None:
     """Move what logs contain to `<name>.1`, which it replaces, if they exceed a limit.
 
-    A line that is written at this moment may be lost. If there is no room for the copy, what the
-    log contains is lost, so that it does not keep a disk full.
+    A line that is written at this moment may be lost. If the disk is too full for the copy, what
+    the log contains is lost, so that it does not keep a disk full.
 
     Args:
         folder: of the environment.

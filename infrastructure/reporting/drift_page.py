@@ -55,8 +55,8 @@ def _summary(report: DriftReport) -> Section:
     ]
     if report.skipped:
         paragraphs.append(
-            f"{report.skipped:,} {inflected(report.skipped, 'row', 'rows')} of other versions with "
-            "another number of inputs left out."
+            f"{report.skipped:,} {inflected(report.skipped, 'row', 'rows')} of other versions "
+            f"{inflected(report.skipped, 'is', 'are')} left out: their number of inputs differs."
         )
     head = ("variable", "importance", "p-value", "index", "")
     tables = [Table("Variables", head, rows, kinds)]

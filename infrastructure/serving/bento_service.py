@@ -66,7 +66,7 @@ class BentoService:
         PackageError: the store has no such model.
         BuildError: what the model is served with is not installed in the version of its training.
         InvalidSettingError: a setting is wrong.
-        DeploymentError: there is no room for the metrics of this process.
+        DeploymentError: the disk has not enough space for the metrics of this process.
     """
 
     def __init__(self, default_tag: str, **defaults: float) -> None:

@@ -148,7 +148,7 @@ class LimitedProtocol(HttpToolsProtocol):
             _, host, _, port, _ = fields if end else []
             self.client = (str(ip_address(host)), int(port))
             return rest
-        return data  # which is no HTTP either
+        return data  # which is not HTTP either
 
     def shutdown(self) -> None:
         """Close when the server stops; an idle connection a little later, if no request arrives."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from bentoml._internal.configuration.containers import BentoMLContainer
 
 from domain.errors import DeploymentError
+from shared.files import is_running
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set by BentoML for its workers
 MEMORY = Path("/dev/shm")  # nosec B108  # names in it are not predictable
@@ -35,7 +36,7 @@ def prepare_metrics_files(workers: int) -> None:
     """Choose the folder in the process that starts the workers; allocate the files in a worker.
 
     Raises:
-        DeploymentError: there is no room for them.
+        DeploymentError: the disk has not enough space for them.
     """
     if FOLDER in os.environ:
         allocate_metrics_files()
@@ -63,14 +64,14 @@ def allocate_metrics_files() -> None:
     Files of ended workers shrink to what they contain. Without a folder, nothing is allocated.
 
     Raises:
-        DeploymentError: there is no room for them.
+        DeploymentError: the disk has not enough space for them.
     """
     if FOLDER not in os.environ:
         return
     folder = Path(os.environ[FOLDER])
     for path in folder.glob("*_*.db"):
         process = path.stem.rpartition("_")[2]
-        if process.isdecimal() and not _is_running(int(process)):
+        if process.isdecimal() and not is_running(int(process)):
             with suppress(OSError):  # another worker may do the same
                 os.truncate(path, max(_used(path), 8))
     try:
@@ -106,7 +107,7 @@ def _remove_left_behind() -> None:
     """Remove the folders of killed services of this user."""
     for folder in MEMORY.glob(f"{_prefix()}*"):
         process = folder.name.removeprefix(_prefix()).partition("-")[0]
-        if process.isdecimal() and not _is_running(int(process)):
+        if process.isdecimal() and not is_running(int(process)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -115,13 +116,3 @@ def _prefix() -> str:
     with suppress(OSError):
         return f"mlops-metrics-{Path('/proc/self/ns/pid').stat().st_ino}-"
     return "mlops-metrics-0-"
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it belongs to another user
-        return True
-    return True

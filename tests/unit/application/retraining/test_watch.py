@@ -243,7 +243,7 @@ def test_labels_of_predictions_before_a_drift_do_not_count() -> None:
 
 
 def since(post: Post) -> list[float]:
-    """When a drift has begun at the earliest, as each check was told."""
+    """When a drift has begun at the earliest, as each check reads it."""
     shown = [line.partition("drift since ")[2] for line in post.shown]
     return [float(each) for each in shown if each]
 
