@@ -113,6 +113,12 @@ retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, an
 	@cp $(RECEIPTS)/train.json $(RECEIPTS)/retrain.json; $(call remember,train)
 	@$(MAKE) validate
 
+##@ Operate
+start: $(CORE) ## Start again what is deployed in ENV, as after a reboot, and keep it running; AT_BOOT=1: systemd starts it at boot
+	@$(MLOPS) start --env $(ENV) $(call flag,AT_BOOT)
+logs: $(CORE) ## Show what ENV's service, its front and its supervisor have logged (LINES=50; FOLLOW=1 until Ctrl-C)
+	@$(MLOPS) logs --env $(ENV) $(call args,LINES) $(call flag,FOLLOW)
+
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)
 rollback: ## Make the previous champion, or VERSION, the champion again, and show what changes

@@ -140,6 +140,15 @@ def valid_port(text: str) -> int:
     return int(text)
 
 
+def valid_count(text: str) -> int:
+    """A number of lines or seconds."""
+    if not (re.fullmatch("[0-9]{1,5}", text) and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r} is not a whole number from 1 to 99999, such as 60"
+        )
+    return int(text)
+
+
 def valid_workers(text: str) -> int:
     """A number of processes."""
     if not (re.fullmatch("[0-9]{1,4}", text) and int(text) > 0):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from application.registry.history import Tenure, state_at
 from infrastructure.cli._arguments import add_environment, add_port
-from infrastructure.deployment.local import DEFAULT_PORT, READY_SECONDS, Build, LocalEnvironment
+from infrastructure.deployment.local import PORTS, Build, LocalEnvironment
+from infrastructure.deployment.processes import READY_SECONDS
 from infrastructure.deployment.release import Canary, Release, public_port
 from infrastructure.registry.ledger import FileLedger, open_ledger
 from shared.console import show_step
@@ -22,7 +23,8 @@ from shared.settings import Settings
 def add_environment_and_port(parser: argparse.ArgumentParser) -> None:
     """Add ``--env`` and ``--port``."""
     add_environment(parser)
-    add_port(parser, None, f"the environment's current port, else {DEFAULT_PORT}")
+    ports = ", ".join(f"{port} for {name}" for name, port in PORTS.items())
+    add_port(parser, None, f"the environment's current port; first {ports}, another one for others")
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +81,8 @@ def record_change(
                 ended = replace(before.canary, share=0) if before.canary else None
                 if canary := after.canary or ended:
                     _record_canary(ledger, args.env, canary, port)
+            if after:
+                environment.keep_running()
 
 
 def record_missing_changes(settings: Settings) -> None:

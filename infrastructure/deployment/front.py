@@ -3,7 +3,8 @@
 A new connection goes to the port of the current release, which the state file names; open
 connections stay where they are. If the file is damaged, the last known release keeps serving. While
 there is a canary, the head of a connection's first request decides which of the two gets it; if the
-canary does not accept connections, the current release does. When the release closes a connection,
+canary does not accept connections, the current release does. While the current release is being
+started again, new connections wait. When the release closes a connection,
 as it does with silent and slow clients, the front closes the client's. It is started by `local`.
 """
 
@@ -32,6 +33,7 @@ from infrastructure.deployment.logs import limit_logs
 CHUNK = 64 * 1024
 HEAD_SECONDS = 10.0  # a client that sends nothing for so long gets the current release
 CONNECT_SECONDS = 10.0
+RETRY_SECONDS = 0.1
 LOG_SECONDS = 5.0  # between two looks at the size of the logs
 READING_MILLISECONDS = 30_000
 MOST_CLIENTS = 20_000
@@ -141,13 +143,15 @@ class CurrentRelease:
     async def connect(self, head: bytes, client: Address | None, side: Side) -> asyncio.Transport:
         """Open a client's connection to its release, and introduce the client.
 
+        It waits for a release that has ended, as long as the caller does.
+
         Args:
             head: what the client has sent so far.
             client: its address.
             side: gets what the release sends.
 
         Raises:
-            OSError: the release does not accept connections, or none is known.
+            OSError: the release cannot be connected, or none is known.
         """
         routes = self.routes()
         if routes.canary and routes.canary.gets(head):
@@ -157,7 +161,12 @@ class CurrentRelease:
                 if self._unreachable != routes.canary.port:
                     self._unreachable = routes.canary.port
                     _log_error(f"the canary {routes.canary.version} gets no connections: {error}")
-        return await _connection_to(routes, client, side)
+        while True:
+            try:
+                return await _connection_to(routes, client, side)
+            except ConnectionRefusedError:  # its supervisor starts it again, on another port
+                await asyncio.sleep(RETRY_SECONDS)
+                routes = self.routes()
 
 
 class Side(asyncio.Protocol):

@@ -9,31 +9,31 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import http.client
-import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 import psutil
 
-from application.inference.api_keys import entry_of, new_key
+from application.inference.api_keys import new_key
 from domain.errors import DeploymentError
-from infrastructure.compute.receipts import write_receipt
 from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
+from infrastructure.deployment.processes import (
+    READY_SECONDS,
+    free_port,
+    launch_front,
+    launch_release,
+    wait_until_ready,
+)
 from infrastructure.deployment.release import (
-    FRONT,
     Canary,
     DamagedStateError,
-    Front,
     Release,
     copied_from,
     find_front,
@@ -44,8 +44,14 @@ from infrastructure.deployment.release import (
     stop_process,
     write_release,
 )
+from infrastructure.deployment.supervisor import (
+    SUPERVISOR,
+    is_supervised,
+    restarts_of,
+    supervise,
+)
+from infrastructure.deployment.systemd import Unit
 from infrastructure.deployment.variables import (
-    ENVIRONMENT,
     KEYS,
     LOG,
     Variables,
@@ -56,10 +62,10 @@ from shared.console import show_step
 from shared.files import locked, write_atomically
 from shared.ports import holder_of, listens
 from shared.settings import default_log_url
+from shared.wording import local_time
 
-READY_SECONDS = 60.0
 DEFAULT_PORT = 3000
-RUNNER_ID = "RUNNER_TRACKING_ID"  # after a job, a GitHub runner kills the processes that have it
+PORTS = {"staging": DEFAULT_PORT, "production": DEFAULT_PORT + 1}  # others get the next free one
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,20 @@ class _Wanted:
         """Whether a release runs this build with these settings."""
         same_settings = (release.workers, release.variables) == (self.workers, self.variables)
         return same_settings and _same_bento(release.bento, self.build.bento)
+
+    def release(self, folder: Path) -> Release:
+        """A new release of the build, which is not running yet.
+
+        Args:
+            folder: of the release, which has the Bento.
+        """
+        build, key = self.build, new_key() if KEYS in self.variables else ""
+        return Release(
+            *(build.version, build.bento_tag, str(folder), free_port(), self.workers, 0, 0.0),
+            api_key=key,
+            variables=self.variables,
+            introduced=_takes_introductions(folder / "bento"),
+        )
 
     def check(self, release: Release, port: int | None = None) -> None:
         """Check that a release reproduces the golden predictions.
@@ -125,8 +145,15 @@ class LocalEnvironment:
 
     @cached_property
     def port(self) -> int:
-        """Its public port."""
-        return self._requested_port or public_port(self._folder) or DEFAULT_PORT
+        """Its public port: that on record, or one that no other environment here has."""
+        return self._requested_port or public_port(self._folder) or self._default_port()
+
+    def _default_port(self) -> int:
+        if self._folder.name in PORTS:
+            return PORTS[self._folder.name]
+        others = {public_port(path) for path in self._folder.parent.glob("*/")}
+        taken = others | set(PORTS.values())
+        return next(port for port in range(DEFAULT_PORT, 2**16) if port not in taken)
 
     def current(self) -> Release | None:
         """The release that gets the traffic.
@@ -149,6 +176,15 @@ class LocalEnvironment:
             return None if self._current.exists() else read_release(self._previous)
         except DamagedStateError:
             return None
+
+    def logs(self) -> list[Path]:
+        """The logs of what is deployed here, or was last; those of the environment come last."""
+        release = self.current_if_known() or self.stopped()
+        canary = release.canary.release if release and release.canary else None
+        folders = [Path(each.folder) for each in (release, canary) if each]
+        logs = [folder / "service.log" for folder in folders]
+        logs += [self._folder / "front.log", self._folder / "supervisor.log"]
+        return [log for log in logs if log.exists()]
 
     def log_url(self, explicit: str | None) -> str:
         """URL of the prediction log of what is deployed here, or was last.
@@ -311,6 +347,37 @@ class LocalEnvironment:
         self._clean_up(alone, release, processes)
         return alone
 
+    def keep_running(self) -> None:
+        """Let a supervisor of this program start again what ends; a warning if that fails."""
+        try:
+            supervise(self._folder)
+        except DeploymentError as error:
+            show_step("WARNING", f"{self._folder.name} is not supervised: {error}")
+
+    def start(self, at_boot: bool = False) -> str:
+        """Start again what has ended, as after a reboot, and return the version that serves.
+
+        Args:
+            at_boot: whether systemd is to do so from now on whenever the machine boots.
+
+        Raises:
+            DeploymentError: nothing is deployed, it does not start, or a prediction is wrong.
+        """
+        name = self._folder.name
+        with self.alone():
+            if self.current() is None:
+                raise DeploymentError(f"nothing is deployed in {name}: run make deploy ENV={name}")
+            if at_boot:
+                Unit(self._folder).install(SUPERVISOR)
+            supervise(self._folder)
+        deadline = time.monotonic() + self._patience
+        while time.monotonic() < deadline:
+            release = self.current()
+            if release and release.process() and find_front(self._folder):
+                return self.smoke()
+            time.sleep(0.1)
+        raise DeploymentError(f"{name} did not start within {self._patience:g} s: {self.status()}")
+
     def smoke(self) -> str:
         """Check the golden predictions on the public port, and return the version that serves.
 
@@ -371,7 +438,7 @@ class LocalEnvironment:
             )
         ended = [name for name, runs in (("release", running), ("front", front)) if not runs]
         step = "stop" if ended else "deploy"  # deploy ends leftovers without an outage
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.started))
+        since = local_time(datetime.fromtimestamp(release.started, UTC))
         return ", ".join(
             [
                 f"DEAD ({' and '.join(ended)} ended)" if ended else "running",
@@ -380,10 +447,20 @@ class LocalEnvironment:
                 "API keys" if release.api_key else "no API keys",
                 f"workers {release.workers}",
                 f"pid {release.pid} since {since}",
+                *self._supervision(release),
                 *([self._canary_status(release.canary)] if release.canary else ()),
                 *self._leftovers([each for each in processes if each not in known], step),
             ]
         )
+
+    def _supervision(self, release: Release) -> Iterator[str]:
+        """What was started again, and whether anything would be."""
+        restarts, name = restarts_of(self._folder), self._folder.name
+        for part, found in (("", Path(release.folder).name), ("front ", "front")):
+            if found in restarts:
+                yield part + restarts[found].text
+        if not is_supervised(self._folder):
+            yield f"not supervised: make start ENV={name} starts what ends again"
 
     def _leftovers(self, processes: Iterable[psutil.Process], step: str) -> list[str]:
         """What to do about processes of killed deployments, unless a deployment is running."""
@@ -477,9 +554,12 @@ class LocalEnvironment:
         folder = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
         shutil.copytree(build.bento, folder / "bento")
         show_step("start", build.bento_tag + (f", {note}" if note else " (nothing was deployed)"))
-        release = _start(folder, wanted, default_log_url(self._folder), self._starting)
+        release = wanted.release(folder)
+        write_release(self._starting, release)  # on record before it runs
+        release, _ = launch_release(release)
+        write_release(self._starting, release)
         try:
-            _wait_until_ready(release, self._patience)
+            wait_until_ready(release, self._patience)
             wanted.check(release)
             show_step("ready", "golden predictions reproduced")
             yield release
@@ -509,28 +589,7 @@ class LocalEnvironment:
             return
         if front:  # the environment was moved: this front still reads the old state file
             stop_process(front.process())
-        log = self._folder / "front.log"
-        process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
-            [
-                *(sys.executable, "-m", FRONT),
-                *("--port", str(self.port), "--state", str(self._current)),
-            ],
-            env=_inherited(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("ab"),
-            start_new_session=True,
-        )
-        started = psutil.Process(process.pid).create_time()
-        write_receipt(
-            self._folder / "front.json",
-            **asdict(Front(process.pid, started, self.port, str(self._folder))),
-        )
-        deadline = time.monotonic() + READY_SECONDS
-        while not listens(self.port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise DeploymentError(f"the front did not start: {_last_line(log)}: see {log}")
-            time.sleep(0.02)
+        launch_front(self._folder, self.port)
 
     def _restore_state(self, state: bytes | None, old: Release | None) -> None:
         """Restore the state file, and stop the front unless the old release still runs.
@@ -691,95 +750,6 @@ def _same_bento(one: Path, other: Path) -> bool:
         return False
 
 
-def _start(folder: Path, wanted: _Wanted, default_log: str, record: Path) -> Release:
-    """Start a release, which is on record before it runs.
-
-    Args:
-        record: the state file of the release that is being started.
-    """
-    build, workers, variables = wanted.build, wanted.workers, wanted.variables
-    home = folder / "home"
-    home.mkdir()
-    port = _free_port()
-    environment = {
-        **{name: value for name, value in _inherited().items() if not name.startswith("SERVING_")},
-        LOG: default_log,
-        **variables,
-        ENVIRONMENT: folder.parent.parent.name,
-        "BENTOML_HOME": str(home),  # separate, so that two releases do not sum their metrics
-        "WORKERS": str(workers),
-        "SERVING_PROXY_PROTOCOL": "true",
-    }
-    key = ""
-    if KEYS in variables:
-        key = new_key()
-        environment[KEYS] = f"{variables[KEYS]} {entry_of('deployment', key)}"
-    release = Release(
-        *(build.version, build.bento_tag, str(folder), port, workers, 0, 0.0),
-        api_key=key,
-        variables=variables,
-        introduced=_takes_introductions(folder / "bento"),
-    )
-    write_release(record, release)
-    process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this process
-        [
-            *(sys.executable, "-m", "bentoml", "serve", str(folder / "bento")),
-            *("--host", "127.0.0.1", "--port", str(port)),
-        ],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=(folder / "service.log").open("ab"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    started = psutil.Process(process.pid).create_time()
-    release = dataclasses.replace(release, pid=process.pid, started=started)
-    write_release(record, release)
-    return release
-
-
-def _takes_introductions(bento: Path) -> bool:
-    """Whether the service of a Bento understands the PROXY protocol; older ones do not."""
-    try:
-        return "proxy_protocol" in (bento / "src/shared/settings.py").read_text(encoding="utf-8")
-    except OSError:
-        return False
-
-
-def _inherited() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key != RUNNER_ID}
-
-
-def _wait_until_ready(release: Release, patience: float) -> None:
-    log = Path(release.folder) / "service.log"
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if release.process() is None:
-            reason = f"ended while starting: {_last_line(log)}"
-            raise DeploymentError(f"{release.bento_tag} {reason}: see {log}")
-        connection = http.client.HTTPConnection("127.0.0.1", release.port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            response = connection.getresponse()
-            if response.status == 200:
-                return
-            body = response.read()
-            if b'"status":"failed"' in body:
-                raise DeploymentError(
-                    f"{release.bento_tag}: {json.loads(body)['error']}: see {log}"
-                )
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.1)
-    raise DeploymentError(f"{release.bento_tag} was not ready within {patience:g} s: see {log}")
-
-
-def _last_line(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-
-
 def _is_free(port: int) -> bool:
     """Whether the front could listen on a port, which may be bound without a listener."""
     with socket.socket() as probe:
@@ -793,7 +763,9 @@ def _is_free(port: int) -> bool:
     return not listens(port)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _takes_introductions(bento: Path) -> bool:
+    """Whether the service of a Bento understands the PROXY protocol; older ones do not."""
+    try:
+        return "proxy_protocol" in (bento / "src/shared/settings.py").read_text(encoding="utf-8")
+    except OSError:
+        return False

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LOG_BYTES = 16 * 2**20
-_LOGS = ("front.log", "releases/*/service.log")
+_LOGS = ("front.log", "supervisor.log", "releases/*/service.log")
 
 
 def limit_logs(folder: Path, limit: int = LOG_BYTES) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -230,10 +231,16 @@ def find_process(pid: int, started: float) -> psutil.Process | None:
     """The process with this pid and start time, or None if it has ended."""
     try:
         process = psutil.Process(pid)
-        alive = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+        return process if process.create_time() == started and _is_alive(process) else None
     except psutil.NoSuchProcess:
         return None
-    return process if alive else None
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop_process(process: psutil.Process | None) -> bool:
@@ -249,11 +256,23 @@ def stop_process(process: psutil.Process | None) -> bool:
         process.terminate()
     except psutil.NoSuchProcess:
         return False
-    _, left = psutil.wait_procs(family, STOP_SECONDS)
-    for survivor in left:
-        survivor.kill()
-    psutil.wait_procs(left, STOP_SECONDS)
+    for survivor in wait_for_end(family):
+        with suppress(psutil.NoSuchProcess):
+            survivor.kill()
+    wait_for_end(family)
     return True
+
+
+def wait_for_end(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Wait until processes have ended; returns those that have not after STOP_SECONDS.
+
+    One that its parent has not asked for its exit code has ended.
+    """
+    left, deadline = list(processes), time.monotonic() + STOP_SECONDS
+    while left and time.monotonic() < deadline:
+        _, left = psutil.wait_procs(left, 0.02)
+        left = [each for each in left if _is_alive(each)]
+    return left
 
 
 def _environment_of(release: Release) -> Path:

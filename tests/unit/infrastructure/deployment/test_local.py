@@ -15,21 +15,17 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from filelock import FileLock
 
 from application.inference.api_keys import entry_of, new_key
-from domain.contract import Classes, ModelSpec, Number
 from domain.errors import DeploymentError
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment import local
@@ -40,8 +36,6 @@ from infrastructure.deployment.local import (
     deployed_in,
 )
 from infrastructure.deployment.release import (
-    Canary,
-    Front,
     Release,
     find_front,
     public_port,
@@ -50,37 +44,8 @@ from infrastructure.deployment.release import (
 )
 from infrastructure.deployment.variables import explicit_variables
 from infrastructure.registry.ledger import FileLedger
-from shared.paths import ROOT
+from tests.local_environment import Machine, release_of, write_front, write_state
 from tests.served import free_port
-
-SPEC = ModelSpec("iris", (Number("petal_length", "cm", 0, 30),), Classes(("setosa", "virginica")))
-ROWS, PREDICTIONS = [[1.4], [5.2]], [[0.9, 0.1], [0.2, 0.8]]
-
-
-def release_of(process: psutil.Process | subprocess.Popen[bytes], **more: Any) -> Release:
-    """A release that is this process."""
-    started = psutil.Process(process.pid).create_time()
-    return Release(
-        **{
-            **{"version": "1.0.0-a", "bento_tag": "iris:1.0.0-a", "folder": "nowhere"},
-            **{"port": 1, "workers": 1, "pid": process.pid, "started": started},
-            **more,
-        }
-    )
-
-
-def write_state(folder: Path, release: Release, name: str = "current.json") -> Release:
-    """Write an environment's state file, and return the release that it names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = replace(release, folder=str(folder / "releases/1"))
-    (folder / name).write_text(json.dumps(asdict(written)), encoding="utf-8")
-    return written
-
-
-def write_front(folder: Path, process: Release, port: int) -> None:
-    """Write the state file of a front, which is this process."""
-    front = Front(process.pid, process.started, port, str(folder))
-    (folder / "front.json").write_text(json.dumps(asdict(front)), encoding="utf-8")
 
 
 @pytest.fixture(name="sleeper")
@@ -89,151 +54,6 @@ def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
-
-
-SERVICE = """
-import json, os, socket, sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-from application.inference.api_keys import authoriser, ApiKeys
-from application.inference.protocols.http import Refusal
-
-authorise = authoriser(ApiKeys.parse(os.environ.get("SERVING_API_KEYS", "")), "")
-response = (Path(sys.argv[sys.argv.index("serve") + 1]) / "response.json").read_bytes()
-failed = b'"status":"failed"' in response
-if response == b"never ready":
-    time.sleep(60)
-hangs, posts = b'"hangs"' in response, []  # with the second request
-
-
-class Handler(BaseHTTPRequestHandler):
-    def handle(self):
-        if self.connection.recv(6, socket.MSG_PEEK) == b"PROXY ":  # sent by the front
-            self.rfile.readline()
-        super().handle()
-
-    def do_GET(self):
-        self.reply(*((503, response) if failed else (200, b"")))
-
-    def do_POST(self):
-        posts.append(self.path)
-        if hangs and len(posts) > 1:
-            time.sleep(60)
-        self.rfile.read(int(self.headers["Content-Length"]))
-        try:
-            if authorise:
-                headers = {k.lower().encode(): v.encode() for k, v in self.headers.items()}
-                authorise(headers, "POST", self.path)
-            self.reply(200, response)
-        except Refusal as refusal:
-            self.reply(refusal.status, b"")
-
-    def reply(self, status, body):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-port = int(sys.argv[sys.argv.index("--port") + 1])
-ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
-
-
-@dataclass
-class Machine:
-    """An environment whose releases run `SERVICE`, and builds for it."""
-
-    folder: Path
-    port: int
-
-    @property
-    def environment(self) -> LocalEnvironment:
-        """The environment, as another command would open it."""
-        return LocalEnvironment(self.folder / "staging", self.port, 20)
-
-    @property
-    def state(self) -> Path:
-        """The state file of the current release."""
-        return self.folder / "staging/current.json"
-
-    def build(self, version: str, model: str = "iris", served: str = "") -> Build:
-        """An exported Bento.
-
-        Args:
-            served: the version in responses, if it differs.
-        """
-        bento = self.folder / "builds" / f"{model}-{version}-{served}" / "bento"
-        package = bento / f"models/{model}/{version}"
-        package.mkdir(parents=True)
-        recorded = {"rows": ROWS, "answers": PREDICTIONS}
-        (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
-        (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
-        (bento / "bento.yaml").write_text(f"{model} {version} {served}", encoding="utf-8")
-        settings = bento / "src/shared/settings.py"
-        settings.parent.mkdir(parents=True)
-        settings.write_text("proxy_protocol: bool", encoding="utf-8")
-        predictions = [{"probabilities": dict(zip(SPEC.classes, row))} for row in PREDICTIONS]
-        response = {"predictions": predictions, "version": served or version}
-        (bento / "response.json").write_text(json.dumps(response), encoding="utf-8")
-        build = Build(bento, version, f"{model}:{version}")
-        receipt = {"version": version, "bento_tag": build.bento_tag}
-        (bento.parent / "bento-build.json").write_text(json.dumps(receipt), encoding="utf-8")
-        return build
-
-    def deploy(self, version: str, variables: Mapping[str, str] | None = None) -> Release:
-        """Deploy a new build."""
-        return self.environment.deploy(self.build(version), 1, variables or {})
-
-    def canary(self, build: Build, share: int = 50, header: str = "") -> Canary:
-        """Make a build the canary."""
-        canary = self.environment.deploy_canary(build, 1, {}, share, header).canary
-        assert canary is not None
-        return canary
-
-    def served_versions(self, requests: int = 40) -> set[str]:
-        """The versions in the responses on the public port, each to a new connection."""
-        url = f"http://127.0.0.1:{self.port}/predict"
-        versions = set()
-        for number in range(requests):
-            request = urllib.request.Request(url, b"[[1]]", {"X-User": f"user {number}"})
-            with urllib.request.urlopen(request) as response:
-                versions.add(json.load(response)["version"])
-        return versions
-
-    def ledger(self) -> list[tuple[str, str, str | float | None]]:
-        """Event, version and share of the ledger's entries."""
-        entries = FileLedger(self.folder / "ledger.jsonl").entries()
-        return [(entry.event, entry.version, entry.details.get("share")) for entry in entries]
-
-    def response_status(self, key: str = "") -> int:
-        """Send a request to the public port; returns the status of the response."""
-        url, headers = f"http://127.0.0.1:{self.port}/predict", {"X-API-Key": key}
-        request = urllib.request.Request(url, b"[[1]]", headers)
-        try:
-            with urllib.request.urlopen(request) as response:
-                return int(response.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-
-
-@pytest.fixture(name="machine")
-def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    (tmp_path / "bentoml").mkdir()
-    (tmp_path / "bentoml/__main__.py").write_text(SERVICE, encoding="utf-8")
-    (tmp_path / "bentoml/__init__.py").touch()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
-    monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
-    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
-    monkeypatch.delenv("SERVING_API_KEYS", raising=False)
-    made = Machine(tmp_path, free_port())
-    yield made
-    made.environment.stop()
 
 
 @pytest.fixture(name="places")
@@ -549,6 +369,18 @@ def test_the_default_port_is_that_of_the_deployment(
     assert machine.response_status() == 200
     machine.environment.stop()
     assert LocalEnvironment(machine.folder / "staging").port == 3000
+
+
+def test_each_environment_has_a_port_of_its_own_by_default(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    ports = {}
+    for name in ("wine", "production", "churn", "staging"):
+        ports[name] = LocalEnvironment(tmp_path / name).port
+        release = write_state(tmp_path / name, release_of(sleeper))
+        write_front(tmp_path / name, release, ports[name])
+    assert ports == {"staging": 3000, "production": 3001, "wine": 3002, "churn": 3003}
+    assert LocalEnvironment(tmp_path / "wine").port == 3002
 
 
 def test_a_port_of_another_environment_is_refused_and_named(
