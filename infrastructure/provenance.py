@@ -41,7 +41,7 @@ _REPOSITORY_VARIABLES = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE"),
 }
-_SOURCES = ("domain", "application", "infrastructure", "shared")
+SOURCES = ("domain", "application", "infrastructure", "shared")
 
 
 def collect_provenance(root: Path) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def _commit(root: Path) -> str:
     except OSError:
         return "unknown"
     commit = done.stdout.strip()
-    if done.returncode or not run_git(root, "ls-files", "--", "poetry.lock", *_SOURCES).stdout:
+    if done.returncode or not run_git(root, "ls-files", "--", "poetry.lock", *SOURCES).stdout:
         return "unknown"  # no commit yet, or `root` is inside a different repository
     if commit.endswith("-dirty"):
         return commit
-    new = run_git(root, "ls-files", "--others", "--exclude-standard", "--", *_SOURCES)
+    new = run_git(root, "ls-files", "--others", "--exclude-standard", "--", *SOURCES)
     return f"{commit}-dirty" if new.stdout else commit

@@ -58,10 +58,19 @@ from application.inference.protocols.http import Refusal
 
 authorise = authoriser(ApiKeys.parse(os.environ.get("SERVING_API_KEYS", "")), "")
 response = (Path(sys.argv[sys.argv.index("serve") + 1]) / "response.json").read_bytes()
-failed = b'"status":"failed"' in response
+broken = b'"status":"failed"' in response
 if response == b"never ready":
     time.sleep(60)
 hangs, posts = b'"hangs"' in response, []  # with the second request
+fails, failed = b'"fails"' in response, []  # with what is not synthetic
+METRICS = '''# TYPE ml_prediction_duration_seconds histogram
+ml_prediction_duration_seconds_bucket{le="0.1"} %d
+ml_prediction_duration_seconds_count %d
+# TYPE ml_prediction_errors_total counter
+ml_prediction_errors_total{error_type="internal"} %d
+ml_prediction_errors_total{error_type="log_overflow"} 100
+ml_prediction_errors_total{error_type="invalid_input"} 2
+'''
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -71,13 +80,19 @@ class Handler(BaseHTTPRequestHandler):
         super().handle()
 
     def do_GET(self):
-        self.reply(*((503, response) if failed else (200, b"")))
+        answered = len(posts) - len(failed)
+        metrics = (METRICS % (answered, answered, len(failed))).encode()
+        self.reply(*((503, response) if broken else (200, metrics)))
 
     def do_POST(self):
         posts.append(self.path)
         if hangs and len(posts) > 1:
             time.sleep(60)
         self.rfile.read(int(self.headers["Content-Length"]))
+        if fails and "X-Synthetic" not in self.headers:
+            failed.append(self.path)
+            self.reply(500, b"")
+            return
         try:
             if authorise:
                 headers = {k.lower().encode(): v.encode() for k, v in self.headers.items()}
@@ -130,6 +145,7 @@ class Machine:
         recorded = {"rows": ROWS, "answers": PREDICTIONS}
         (package / "golden.json").write_text(json.dumps(recorded), encoding="utf-8")
         (package / "contract.json").write_text(json.dumps(SPEC.to_dict()), encoding="utf-8")
+        (package / "provenance.json").write_text('{"git_commit": "c0ffee"}', encoding="utf-8")
         (bento / "bento.yaml").write_text(f"{model} {version} {served}", encoding="utf-8")
         settings = bento / "src/shared/settings.py"
         settings.parent.mkdir(parents=True)

@@ -8,11 +8,14 @@ canary of the same build as it is, without a restart; another canary is stopped.
 from __future__ import annotations
 
 import argparse
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from application.registry.production import PRODUCTION, WORDS, Deployable, objections
 from domain.errors import DeploymentError
-from infrastructure.cli._arguments import valid_workers
+from infrastructure.cli._arguments import valid_count, valid_workers
 from infrastructure.cli._releases import (
     add_environment_and_port,
     add_patience,
@@ -22,6 +25,10 @@ from infrastructure.cli._releases import (
 from infrastructure.compute.receipts import read_build
 from infrastructure.deployment.local import Build
 from infrastructure.deployment.variables import explicit_variables
+from infrastructure.provenance import SOURCES, uncommitted
+from infrastructure.registry.ledger import open_ledger
+from shared.console import show_step
+from shared.paths import ROOT
 from shared.settings import Settings
 
 
@@ -45,6 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="header that identifies callers, such as X-API-Key: the share is then one of callers, "
         "each of whom stays with one release",
     )
+    parser.add_argument(
+        "--watch",
+        type=valid_count,
+        default=0,
+        help="seconds to watch what the new release answers, which is stopped if it fails, refuses "
+        "or delays more requests than the one before it, which meanwhile runs on (default: none)",
+    )
+    parser.add_argument(
+        "--allow",
+        type=_words,
+        default=(),
+        help=f"what to allow in {PRODUCTION} nevertheless, separated by commas: {', '.join(WORDS)}",
+    )
     add_patience(parser)
 
 
@@ -56,13 +76,53 @@ def run(args: argparse.Namespace) -> None:
     build = Build(args.bento.parent / "bento", built["version"], built["bento_tag"])
     if args.canary_by and not args.canary:
         raise DeploymentError("CANARY_BY needs CANARY, the percentage of callers")
+    if args.env == PRODUCTION:
+        _check_production(build, environment.will_have_keys(explicit), args.allow, settings)
     new = None if args.canary else build
     with record_change("deploy", args, settings, environment, new):
         if args.canary:
             header = args.canary_by or ""
-            environment.deploy_canary(build, args.workers, explicit, args.canary, header)
+            environment.deploy_canary(
+                build, args.workers, explicit, args.canary, header, args.watch
+            )
         else:
-            environment.deploy(build, args.workers, explicit, args.replace)
+            environment.deploy(build, args.workers, explicit, args.replace, args.watch)
+
+
+def _check_production(
+    build: Build, has_keys: bool, allowed: Sequence[str], settings: Settings
+) -> None:
+    """Show what speaks against a deployment to production.
+
+    Raises:
+        DeploymentError: it is not allowed.
+    """
+    (package,) = build.bento.glob(f"models/*/{build.version}")
+    wanted = Deployable(
+        build.model,
+        build.version,
+        build.bento_tag,
+        json.loads((package / "provenance.json").read_bytes())["git_commit"],
+        uncommitted(ROOT, [ROOT / name for name in (*SOURCES, "poetry.lock")]),
+        has_keys,
+    )
+    found = objections(wanted, open_ledger(settings.ledger).entries())
+    for word, reason in found.items():
+        show_step("allowed" if word in allowed else "refused", f"{reason} ({word})")
+    if refused := [word for word in found if word not in allowed]:
+        raise DeploymentError(
+            f"{build.bento_tag} is not deployed to {PRODUCTION}: to deploy it nevertheless, set "
+            f"ALLOW={','.join(refused)}"
+        )
+
+
+def _words(text: str) -> list[str]:
+    words = text.split(",")
+    if unknown := sorted(set(words) - set(WORDS)):
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} cannot be allowed: use one or more of {', '.join(WORDS)}"
+        )
+    return words
 
 
 def _share(text: str) -> int:

@@ -23,6 +23,8 @@ import psutil
 
 from application.inference.api_keys import new_key
 from domain.errors import DeploymentError
+from domain.monitoring.traffic import Traffic
+from infrastructure.deployment.demo import Service
 from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
 from infrastructure.deployment.processes import (
     READY_SECONDS,
@@ -55,9 +57,11 @@ from infrastructure.deployment.variables import (
     KEYS,
     LOG,
     Variables,
+    disables_keys,
     for_deployment,
     for_rollback,
 )
+from infrastructure.deployment.watching import read_traffic, watch_release
 from shared.console import show_step
 from shared.files import locked, write_atomically
 from shared.ports import holder_of, listens
@@ -65,6 +69,7 @@ from shared.settings import default_log_url
 from shared.wording import local_time
 
 DEFAULT_PORT = 3000
+SPARE_BYTES = 64 * 2**20
 PORTS = {"staging": DEFAULT_PORT, "production": DEFAULT_PORT + 1}  # others get the next free one
 
 
@@ -234,7 +239,12 @@ class LocalEnvironment:
         return stack
 
     def deploy(
-        self, build: Build, workers: int, explicit: Variables, replace: bool = False
+        self,
+        build: Build,
+        workers: int,
+        explicit: Variables,
+        replace: bool = False,
+        watch: int = 0,
     ) -> Release:
         """Deploy a build; the current release serves until the new one has passed its checks.
 
@@ -243,9 +253,11 @@ class LocalEnvironment:
         Args:
             explicit: the variables that the shell or .env sets; others stay as they are.
             replace: whether the build may replace another model.
+            watch: seconds to watch the traffic after the switch, while the old release runs.
 
         Raises:
-            DeploymentError: the new release failed and was stopped; the current one keeps serving.
+            DeploymentError: the new release failed, or its traffic shows that it is worse; it was
+                stopped, and the current one serves.
         """
         self.prepare(build)
         with self.alone():
@@ -259,10 +271,16 @@ class LocalEnvironment:
             canary = old.canary.release if old and old.canary else None
             tried = canary is not None and _same_bento(canary.bento, build.bento)
             before = canary.variables_on_record if canary and tried else self._last_variables()
-            return self._roll_out(build, workers, for_deployment(explicit, before), old)
+            return self._roll_out(build, workers, for_deployment(explicit, before), old, watch)
 
     def deploy_canary(
-        self, build: Build, workers: int, explicit: Variables, share: int, header: str = ""
+        self,
+        build: Build,
+        workers: int,
+        explicit: Variables,
+        share: int,
+        header: str = "",
+        watch: int = 0,
     ) -> Release:
         """Give a build a share of the traffic, once it has passed its checks.
 
@@ -271,13 +289,15 @@ class LocalEnvironment:
         Args:
             share: in percent of the connections, or of the callers if `header` is set.
             header: the header of a request that identifies its caller.
+            watch: seconds to watch the canary's traffic.
 
         Returns:
             The current release, which keeps the rest.
 
         Raises:
             DeploymentError: there is no current release to compare with, it serves this build or
-                another model, or the canary failed and was stopped.
+                another model, or the canary failed, or its traffic shows that it is worse; it was
+                stopped.
         """
         with self.alone():
             current = self._comparable(build)
@@ -291,7 +311,13 @@ class LocalEnvironment:
                 canary = Canary(release, share, header)
                 state = dataclasses.replace(current, canary=canary)
                 write_release(self._current, state)
-            show_step("canary", f"{build.version} gets {canary.share_text}")
+                show_step("canary", f"{build.version} gets {canary.share_text}")
+                try:
+                    self._watch(release, current, watch)
+                except BaseException:
+                    write_release(self._current, dataclasses.replace(current, canary=None))
+                    stop_process(release.process())
+                    raise
             self._clean_up(state, current, processes)
             return state
 
@@ -489,6 +515,11 @@ class LocalEnvironment:
             show_step("WARNING", str(error))
             return None
 
+    def will_have_keys(self, explicit: Variables) -> bool:
+        """Whether a deployment would require API keys, by the shell or as before."""
+        before = self._last_variables() or {}
+        return not disables_keys(explicit) and bool(explicit.get(KEYS) or before.get(KEYS))
+
     def _last_variables(self) -> dict[str, str] | None:
         """The variables of the current release, else of the stopped one; None if not on record."""
         for path in (self._current, self._previous):
@@ -501,7 +532,12 @@ class LocalEnvironment:
         return {}
 
     def _roll_out(
-        self, build: Build, workers: int, variables: dict[str, str], old: Release | None
+        self,
+        build: Build,
+        workers: int,
+        variables: dict[str, str],
+        old: Release | None,
+        watch: int = 0,
     ) -> Release:
         self._check_public_port()
         golden = golden_of(build.bento)
@@ -524,6 +560,8 @@ class LocalEnvironment:
                     write_release(self._previous, dataclasses.replace(old, canary=None))
                 self._switch(release)
                 wanted.check(release, self.port)
+                show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
+                self._watch(release, old, watch)
             except BaseException:
                 if self.current_if_known() == release:
                     self._restore_state(state, old)
@@ -532,9 +570,23 @@ class LocalEnvironment:
                 else:
                     write_atomically(self._previous, previous, private=True)
                 raise
-        show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
         self._clean_up(release, old, processes)
         return release
+
+    def _watch(self, release: Release, old: Release | None, seconds: int) -> None:
+        """Watch the traffic of a release against that of the old one."""
+        if not seconds:
+            return
+        before = Traffic()
+        if old and old.process() and old.folder != release.folder:
+            with suppress(DeploymentError):
+                before = read_traffic(_service(old))
+        try:
+            watch_release(_service(release), before, seconds, lambda: bool(release.process()))
+        except DeploymentError:
+            if old and old.process():
+                show_step("undone", f"{old.version} gets all requests again")
+            raise
 
     @contextmanager
     def _checked(self, wanted: _Wanted, current: Release | None, note: str) -> Iterator[Release]:
@@ -551,6 +603,7 @@ class LocalEnvironment:
             yield canary
             return
         build = wanted.build
+        _check_space(build.bento, self._folder)
         folder = self._folder / "releases" / f"{build.version}-{time.time_ns() // 1_000_000}"
         shutil.copytree(build.bento, folder / "bento")
         show_step("start", build.bento_tag + (f", {note}" if note else " (nothing was deployed)"))
@@ -701,6 +754,10 @@ def deployed_in(folder: Path, strict: bool = False) -> Iterator[tuple[str, Relea
                 yield path.parent.name, release.canary.release, False
 
 
+def _service(release: Release) -> Service:
+    return Service(f"http://127.0.0.1:{release.port}", release.api_key)
+
+
 def _ancestors(process: psutil.Process) -> set[int]:
     try:
         return {parent.pid for parent in process.parents()}
@@ -740,6 +797,21 @@ def check_free(port: int, environments: Path) -> None:
     raise DeploymentError(
         f"port {port} is in use by {holder}: stop that process, or choose another PORT"
     )
+
+
+def _check_space(bento: Path, folder: Path) -> None:
+    """Check that a disk has room for a release: twice its Bento, and its first logs and metrics.
+
+    Raises:
+        DeploymentError: it has not.
+    """
+    size = sum(path.stat().st_size for path in bento.rglob("*") if path.is_file())
+    needed, free = 2 * size + SPARE_BYTES, shutil.disk_usage(folder).free
+    if free < needed:
+        raise DeploymentError(
+            f"{folder}: a release needs {needed / 2**20:,.0f} MiB, and the disk has "
+            f"{free / 2**20:,.0f} MiB left: free space, then deploy again"
+        )
 
 
 def _same_bento(one: Path, other: Path) -> bool:

@@ -44,7 +44,7 @@ def explicit_variables() -> dict[str, str]:
         explicit.pop(KEYS, None)
     if log_url:
         explicit[LOG] = log_url
-    if not _disables_keys(explicit):
+    if not disables_keys(explicit):
         ApiKeys.parse(explicit.get(KEYS, ""))
     return explicit
 
@@ -114,14 +114,15 @@ def _is_wider(name: str, variables: Variables, than: Variables) -> bool:
 
 
 def _checked(variables: dict[str, str]) -> dict[str, str]:
-    if _disables_keys(variables):
+    if disables_keys(variables):
         del variables[KEYS]
         show_step("open", f"{KEYS}={NO_KEYS}: the service accepts requests without a key")
     ApiKeys.parse(variables.get(KEYS, ""))
     return variables
 
 
-def _disables_keys(variables: Variables) -> bool:
+def disables_keys(variables: Variables) -> bool:
+    """Whether the variables ask for a service without keys."""
     return variables.get(KEYS, "").strip().lower() == NO_KEYS
 
 

@@ -869,6 +869,37 @@ def test_the_state_with_api_keys_is_readable_only_by_its_owner(machine: Machine)
     assert machine.state.stat().st_mode & 0o077 == 0
 
 
+def test_production_refuses_what_was_not_accepted_in_staging_or_needs_no_keys(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = str(machine.build("1").bento.parent / "bento-build.json")
+    deploy = ["deploy", "--env", "production", "--bento", built, "--port", str(free_port())]
+    assert main(deploy) == 1
+    captured = capsys.readouterr()
+    for word in ("no-keys", "no-champion", "unstaged"):
+        assert f"({word})" in captured.out and word in captured.err
+    assert not (machine.folder / "production").exists()
+    FileLedger(machine.folder / "ledger.jsonl").append("promote", "iris", "1")
+    assert main(["deploy", "--bento", built, "--port", str(machine.port)]) == 0
+    monkeypatch.setenv("SERVING_API_KEYS", entry_of("me", new_key()))
+    assert main([*deploy, "--allow", "uncommitted"]) == 0  # this clone may have changes
+    assert main(["stop", "--env", "production"]) == 0
+    monkeypatch.delenv("SERVING_API_KEYS")
+    assert main([*deploy, "--allow", "uncommitted"]) == 0  # with the keys of before
+    assert main(["stop", "--env", "production"]) == 0
+
+
+def test_a_release_that_the_disk_has_no_room_for_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = machine.deploy("1")
+    monkeypatch.setattr(local, "SPARE_BYTES", 2**60)
+    with pytest.raises(DeploymentError, match="a release needs .* MiB, and the disk has"):
+        machine.deploy("2")
+    assert machine.environment.current() == old and machine.response_status() == 200
+    assert len(list((machine.folder / "staging/releases").iterdir())) == 1
+
+
 def test_an_invalid_receipt_is_reported(places: Path, capsys: pytest.CaptureFixture[str]) -> None:
     receipt = places / "bento-build.json"
     assert main(["deploy", "--bento", str(receipt)]) == 1
