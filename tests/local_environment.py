@@ -6,9 +6,12 @@ import json
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -49,7 +52,7 @@ def write_front(folder: Path, process: Release, port: int) -> None:
 
 
 SERVICE = """
-import json, os, socket, sys, time
+import json, os, signal, socket, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -111,8 +114,16 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = False  # requests are answered before the process ends
+    request_queue_size = 128
+
+
 port = int(sys.argv[sys.argv.index("--port") + 1])
-ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+server = Server(("127.0.0.1", port), Handler)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever(0.05)
+server.server_close()
 """
 
 
@@ -182,6 +193,31 @@ class Machine:
         """Event, version and share of the ledger's entries."""
         entries = FileLedger(self.folder / "ledger.jsonl").entries()
         return [(entry.event, entry.version, entry.details.get("share")) for entry in entries]
+
+    @contextmanager
+    def traffic(self) -> Iterator[list[int]]:
+        """Send requests all the time, two at once; yields the statuses of the responses.
+
+        A request without a response has the status 0.
+        """
+        statuses: list[int] = []
+        ended = Event()
+
+        def send() -> None:
+            while not ended.wait(0.01):
+                try:
+                    statuses.append(self.response_status())
+                except OSError:
+                    statuses.append(0)
+
+        with ThreadPoolExecutor(2) as pool:
+            senders = [pool.submit(send) for _ in range(2)]
+            try:
+                yield statuses
+            finally:
+                ended.set()
+                for sender in senders:
+                    sender.result()
 
     def response_status(self, key: str = "") -> int:
         """Send a request to the public port; returns the status of the response."""

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -19,25 +15,6 @@ from infrastructure.deployment.local import Build
 from infrastructure.deployment.release import read_release, stop_process
 from infrastructure.deployment.watching import read_traffic, watch_release
 from tests.local_environment import Machine
-
-
-@contextmanager
-def traffic(machine: Machine) -> Iterator[list[int]]:
-    """Send requests all the time; yields the statuses of the responses."""
-    statuses: list[int] = []
-    ended = Event()
-
-    def send() -> None:
-        while not ended.wait(0.02):
-            statuses.append(machine.response_status())
-
-    with ThreadPoolExecutor(1) as pool:
-        sender = pool.submit(send)
-        try:
-            yield statuses
-        finally:
-            ended.set()
-            sender.result()
 
 
 def failing(machine: Machine, version: str) -> Build:
@@ -62,7 +39,7 @@ def test_a_release_that_fails_is_undone_while_the_old_one_still_runs(
 ) -> None:
     old = machine.deploy("1")
     environment, build = machine.environment, failing(machine, "2")
-    with traffic(machine) as statuses:
+    with machine.traffic() as statuses:
         time.sleep(0.2)
         with pytest.raises(DeploymentError, match=r"worse .*: [0-9]+ of [0-9]+ requests failed"):
             environment.deploy(build, 1, {}, watch=20)
@@ -76,7 +53,7 @@ def test_a_release_that_fails_is_undone_while_the_old_one_still_runs(
 
 def test_a_canary_that_fails_is_ended(machine: Machine) -> None:
     old = machine.deploy("1")
-    with traffic(machine), pytest.raises(DeploymentError, match="requests failed"):
+    with machine.traffic(), pytest.raises(DeploymentError, match="requests failed"):
         machine.environment.deploy_canary(failing(machine, "2"), 1, {}, 50, watch=20)
     assert machine.environment.current() == old
     assert machine.served_versions(10) == {"1"}
@@ -99,7 +76,7 @@ def test_a_good_release_is_kept_and_what_it_answered_is_shown(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.deploy("1")
-    with traffic(machine) as statuses:
+    with machine.traffic() as statuses:
         machine.environment.deploy(machine.build("2"), 1, {}, watch=2)
     assert set(statuses) == {200} and machine.served_versions(3) == {"2"}
     assert "  watched   2 s: " in capsys.readouterr().out
