@@ -118,6 +118,10 @@ start: $(CORE) ## Start again what is deployed in ENV, as after a reboot, and ke
 	@$(MLOPS) start --env $(ENV) $(call flag,AT_BOOT)
 logs: $(CORE) ## Show what ENV's service, its front and its supervisor have logged (LINES=50; FOLLOW=1 until Ctrl-C)
 	@$(MLOPS) logs --env $(ENV) $(call args,LINES) $(call flag,FOLLOW)
+backup: $(CORE) ## Back up models, tracking, ledger, releases and prediction logs to OUTPUT, while services run
+	@$(MLOPS) backup $(call args,OUTPUT)
+restore: $(CORE) ## Restore BACKUP, on an empty machine, too; make start serves its releases again
+	@$(MLOPS) restore $(call args,BACKUP)
 
 ##@ Registry
 promote: ## Make an accepted version the champion (VERSION; default: the newest)

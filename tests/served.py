@@ -97,14 +97,15 @@ class Home:
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run make."""
-        return self.run("make", f"PY={self._python}", *arguments, **environment)
+        return self.run("make", f"PY={self.interpreter}", *arguments, **environment)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python."""
-        return self.run(self._python, *arguments)
+        return self.run(self.interpreter, *arguments)
 
     @property
-    def _python(self) -> str:
+    def interpreter(self) -> str:
+        """The Python that runs commands."""
         return warm_python(self.root) if self.warm else sys.executable
 
 

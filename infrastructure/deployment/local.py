@@ -399,7 +399,7 @@ class LocalEnvironment:
         deadline = time.monotonic() + self._patience
         while time.monotonic() < deadline:
             release = self.current()
-            if release and release.process() and find_front(self._folder):
+            if release and release.process() and listens(self.port):
                 return self.smoke()
             time.sleep(0.1)
         raise DeploymentError(f"{name} did not start within {self._patience:g} s: {self.status()}")

@@ -16,6 +16,7 @@ from domain.errors import DeploymentError
 from shared.files import write_atomically
 
 STOP_SECONDS = 20.0
+STATES = ("current.json", "previous.json", "front.json")
 FRONT = "infrastructure.deployment.front"
 WORKER = "_bentoml_impl.worker.service"
 
@@ -161,6 +162,32 @@ def moved_from(folder: Path) -> Path | None:
         if release := _load_state(folder / "current.json"):
             origins.append(_environment_of(release))
     return next((origin for origin in origins if not origin.exists()), None)
+
+
+def adopt_states(folder: Path) -> None:
+    """Let the state files of an environment from another machine be those of this folder.
+
+    Nothing of it runs here. A prediction log in another file there is the one in this folder.
+    """
+    for path in (folder / name for name in STATES if (folder / name).exists()):
+        if path.name == "front.json":
+            with suppress(OSError, ValidationError):
+                front = _FRONT.validate_json(path.read_bytes())
+                adopted = replace(front, pid=0, folder=str(folder))
+                write_atomically(path, json.dumps(asdict(adopted)))
+            continue
+        with suppress(DamagedStateError):
+            if release := _load_state(path):
+                write_release(path, _adopted(_relocated(release, folder / "releases")))
+
+
+def _adopted(release: Release) -> Release:
+    variables, canary = release.variables, release.canary
+    if variables and variables.get("PREDICTION_LOG_URL", "").startswith("sqlite:"):
+        variables = {k: value for k, value in variables.items() if k != "PREDICTION_LOG_URL"}
+    if canary:
+        canary = replace(canary, release=_adopted(canary.release))
+    return replace(release, pid=0, variables=variables, canary=canary)
 
 
 def _load_state(path: Path) -> Release | None:

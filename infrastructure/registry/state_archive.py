@@ -79,8 +79,11 @@ def places_of(settings: Settings) -> dict[str, Path]:
     return places
 
 
-def save(places: Places, archive: Path) -> None:
-    """Pack the state into an archive, without logged predictions.
+def save(places: Places, archive: Path, private: bool = False) -> None:
+    """Pack the state into an archive, without logged predictions in the Bento store.
+
+    Args:
+        private: whether only the owner may read the archive.
 
     Raises:
         TrackingError: the tracking database is locked or damaged; an existing archive is kept.
@@ -94,10 +97,12 @@ def save(places: Places, archive: Path) -> None:
             places = {**places, _DATABASE: Path(folder) / _DATABASE}
             if database.exists() and database.stat().st_size:  # otherwise it was never written to
                 copy_database(database, places[_DATABASE])
+        if private:
+            draft.path.touch(0o600)
         with tarfile.open(draft.path, "w:gz", compresslevel=6) as tar:
             for name, path in places.items():
                 if path.exists():
-                    tar.add(path, name, filter=_without_predictions)
+                    tar.add(path, name, filter=_without_predictions if path.is_dir() else None)
         draft.publish()
 
 
@@ -179,18 +184,34 @@ def _renumber(loaded: Places, numbers: Mapping[tuple[str, int], int]) -> None:
 
 
 def _unpacked(archive: Path, folder: Path, places: Places) -> dict[str, Path]:
+    unpack(archive, folder, *places)
+    return {name: folder / name for name in places if (folder / name).exists()}
+
+
+def unpack(archive: Path, folder: Path, *names: str) -> None:
+    """Unpack parts of an archive.
+
+    Args:
+        names: files, and folders with what is below them.
+
+    Raises:
+        StateError: the archive cannot be read.
+    """
+
+    def wanted(member: tarfile.TarInfo) -> bool:
+        return any(member.name == name or member.name.startswith(f"{name}/") for name in names)
+
     try:
         with tarfile.open(archive, "r:gz") as tar:  # "r" would report an error for every format
-            tar.extractall(folder, filter="data")
+            tar.extractall(folder, filter(wanted, tar), filter="data")
     except FileNotFoundError as error:
         raise StateError(
-            f"{archive} does not exist: run make state-save in the clone that has the state"
+            f"{archive} does not exist: write it with make state-save or make backup"
         ) from error
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise StateError(
-            f"{archive} cannot be unpacked: {reason_of(error)}; write it again with make state-save"
+            f"{archive} cannot be unpacked: {reason_of(error)}; write it again"
         ) from error
-    return {name: folder / name for name in places if (folder / name).exists()}
 
 
 def _history(places: Places) -> History:

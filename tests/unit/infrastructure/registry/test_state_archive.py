@@ -262,7 +262,7 @@ def test_a_file_that_is_not_an_archive_is_reported_with_one_reason(
         load(here.places, here.archive)
     message = str(refusal.value)
     assert message.startswith(f"{here.archive} cannot be unpacked: ")
-    assert message.endswith("; write it again with make state-save")
+    assert message.endswith("; write it again")
     assert "\n" not in message and "ReadError" not in message
     assert here.files() == {}
 
