@@ -89,7 +89,7 @@ def test_a_backup_under_load_is_restored_on_an_empty_machine_and_serves_there(
         logged = [json.loads(line)["request_id"] for line in rows.open(encoding="utf-8")]
         assert set(before) <= set(logged)
         again = output_of(empty, "restore", "--backup", str(backup))
-        assert "unchanged" in again and "staging: left as it is here" in again
+        assert "staging: left as it is here" in again
         receipt = str(empty.receipts / "bento-build.json")
         assert "unchanged" in output_of(empty, "deploy", "--bento", receipt)
     finally:
