@@ -60,7 +60,7 @@ def test_an_environment_is_restored_as_after_a_reboot(clone: Clone, tmp_path: Pa
     clone.deploy(SERVING_MAX_ROWS="7", PREDICTION_LOG_URL=f"sqlite:///{tmp_path / 'other.db'}")
     (clone.environments / "staging/predictions.db").rename(tmp_path / "other.db")
     archive, there = tmp_path / "backups/a.tar.gz", Clone(tmp_path / "there")
-    assert back_up(clone.places, clone.environments, archive) == []
+    assert not back_up(clone.places, clone.environments, archive)
     assert restore(there.places, there.environments, archive) == [
         "loaded",
         "staging: restored; make start ENV=staging serves it again",
