@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from application.ports.registry import ModelVersion, Promotion
 from domain.errors import RegistryError, TrackingError
 from infrastructure.packaging.model_package import ModelPackage
+from infrastructure.tracking.database import database_file
 from infrastructure.tracking.mlflow_tracker import all_pages, open_client
-from shared.files import locked
+from shared.console import show_step
+from shared.files import drafts_folder, locked, publish_folder
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -57,21 +59,39 @@ class MlflowRegistry:
             if error.code not in _MISSING:
                 raise
             raise RegistryError(f"{model_name} has no {alias} in the registry") from error
-        return self.packages_dir / model_name / found.tags[_PACKAGE]
+        folder = self.packages_dir / model_name / found.tags[_PACKAGE]
+        if not folder.is_dir():
+            self._fetch(_to_version(found, {}), folder)
+        return folder
 
     def folder_of(self, version: ModelVersion) -> Path:
-        """Folder of the package of a version.
+        """Folder of the package of a version; from another machine, it is fetched.
 
         Raises:
+            PackageError: what was fetched differs from the digest on record.
             RegistryError: the folder is missing.
         """
         folder = self.packages_dir / version.model_name / version.package_version
+        if not folder.is_dir():
+            self._fetch(version, folder)
         if not folder.is_dir():
             raise RegistryError(
                 f"the package of {version.model_name} version {version.number} is missing: "
                 f"{folder} does not exist; train again"
             )
         return folder
+
+    def _fetch(self, version: ModelVersion, folder: Path) -> None:
+        """Download a package that was trained on another machine from the tracking server."""
+        if database_file(self.uri):  # this machine's own
+            return
+        with drafts_folder(self.packages_dir.with_name(f".{self.packages_dir.name}.fetched")) as to:
+            with suppress(TrackingError):  # without its artifacts, the package is missing
+                open_client(self.uri).download_artifacts(version.run_id, "package", str(to))
+            if (to / "package").is_dir():
+                ModelPackage(to / "package", recorded=version.package_digest)
+                publish_folder(to / "package", folder)
+                show_step("fetched", f"{version.model_name}/{version.package_version}")
 
     def model_names(self) -> list[str]:
         """Every registered model, sorted."""
