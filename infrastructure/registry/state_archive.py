@@ -168,7 +168,9 @@ def _merge(places: Places, loaded: Places) -> None:
         known = {value for entry in entries for value in entry.hashes}
         # What another machine deployed in an environment of this one, such as a rehearsal, is not
         # what serves in it.
-        own = {e.details["env"] for e in entries if "env" in e.details and "author" not in e.details}
+        own = {
+            e.details["env"] for e in entries if "env" in e.details and "author" not in e.details
+        }
         for entry in FileLedger(loaded[_LEDGER]).entries():
             if known.isdisjoint(entry.hashes) and entry.details.get("env") not in own:
                 origin = {"since": entry.at.isoformat(), "author": entry.who, "entry": entry.hash}
