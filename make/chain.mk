@@ -142,4 +142,14 @@ state-save: $(CORE) ## Pack receipts, packages, tracking, Bentos and ledger into
 	@$(MLOPS) state-save
 state-load: $(CORE) ## Unpack state.tar.gz, unless this clone would lose state; MERGE=1 adds to that instead
 	@$(MLOPS) state-load $(call flag,MERGE)
+
+##@ Continuous integration
+verdict: ## Print the last verdict on MODEL in Markdown: gates, quality, comparison with the champion
+	@cat $(RECEIPTS)/validation/verdict.md 2>/dev/null || { echo 'error: no verdict on $(MODEL): run make validate' >&2; exit 1; }
+changes: ## Print code=false if only documents differ from the commit BASE, else code=true
+	@if git diff --quiet $(call quoted,$(call typed,BASE)) HEAD -- . ':!*.md' ':!docs' ':!LICENSE' 2>/dev/null; then echo code=false; else echo code=true; fi
+secrets: $(DEV) ## Search every commit for secrets, with gitleaks
+	@$(PY) -m pre_commit run --all-files --hook-stage manual gitleaks-history
+audit: $(CORE) ## Compare poetry.lock with the known vulnerabilities; IGNORE="ID ..." accepts some
+	@IGNORE=$(call quoted,$(call typed,IGNORE)) bash scripts/audit.sh
 FORCE MAYBE:

@@ -5,6 +5,8 @@ BENCHMARK := $(PY) -m tests.template.benchmarks
 ##@ The template itself
 adopt: $(CORE) ## Turn this clone into your project: NAME (KEEP="iris wine" keeps these examples)
 	@$(PY) -m tests.template.adopt $(call args,NAME KEEP)
+workflows: $(DEV) ## Lint the workflows of GitHub Actions, and execute their chain with act
+	@$(PY) -m pytest --nightly tests/template/test_workflow_runs.py
 benchmark: $(DEV) ## Measure against the alternatives, into docs/benchmarks/ (PEERS=none is quick and only prints)
 	@$(if $(filter-out all,$(call typed,PEERS)),,$(BENCHMARK).training)
 	@$(BENCHMARK).serving $(call args,PEERS ROUNDS SECONDS)

@@ -39,6 +39,8 @@ def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) ->
         name, _, value = line.partition("=")
         if environ.get(name) == value:
             del environ[name]
+    if environ.get("MLFLOW_TRACKING_URI") == "":  # as CI sets what it has no value for
+        del environ["MLFLOW_TRACKING_URI"]
     defaults = {
         "BENTOML_HOME": BENTO_HOME,
         "BENTOML_DO_NOT_TRACK": "True",

@@ -1,4 +1,4 @@
-"""The model card after validation."""
+"""The model card after validation, and the verdict alone."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ def validated_card(validation: Validation) -> str:
 ## Worst slices
 
 {_slices(judgement)}
+"""
+
+
+def verdict_page(validation: Validation) -> str:
+    """The verdict in Markdown, for the summary of a CI run or a comment on a pull request."""
+    judgement = validation.judgement
+    refused = ", ".join(verdict.gate for verdict in judgement.refused)
+    word = "accepted" if judgement.accepted else f"refused by {refused}"
+    verdicts = [(verdict.gate, verdict.word, verdict.reason) for verdict in judgement.verdicts]
+    quality = f"On the hold-out: {judgement.report}." if judgement.report else "Not measured."
+    return f"""### {validation.model_name} {validation.package_version}: {word}
+
+{quality} {_comparison(judgement)}
+
+<details><summary>{len(verdicts)} gates</summary>
+
+{markdown_table(("gate", "verdict", "reason"), verdicts)}
+
+</details>
 """
 
 

@@ -164,9 +164,15 @@ def _merge(places: Places, loaded: Places) -> None:
         _renumber(loaded, merge_database(loaded[_DATABASE], places[_DATABASE]))
     if _LEDGER in loaded and _LEDGER not in missing:
         ledger = FileLedger(places[_LEDGER])
-        known = {value for entry in ledger.entries() for value in entry.hashes}
+        entries = ledger.entries()
+        known = {value for entry in entries for value in entry.hashes}
+        # What another machine deployed in an environment of this one, such as a rehearsal, is not
+        # what serves in it.
+        own = {
+            e.details["env"] for e in entries if "env" in e.details and "author" not in e.details
+        }
         for entry in FileLedger(loaded[_LEDGER]).entries():
-            if known.isdisjoint(entry.hashes) and "env" not in entry.details:  # not deployed here
+            if known.isdisjoint(entry.hashes) and entry.details.get("env") not in own:
                 origin = {"since": entry.at.isoformat(), "author": entry.who, "entry": entry.hash}
                 details = {**origin, **entry.details}
                 ledger.append(entry.event, entry.model_name, entry.version, **details)

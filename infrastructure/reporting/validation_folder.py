@@ -1,4 +1,4 @@
-"""The output folder of a validation: report.html, card.md and verdicts.json."""
+"""The output folder of a validation: report.html, card.md, verdict.md and verdicts.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from application.ports.progress import Progress
 from application.validation.judgement import Validation
-from application.validation.validated_card import validated_card
+from application.validation.validated_card import validated_card, verdict_page
 from domain.gates import Verdict
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.reporting.validation_report import write_report
@@ -28,9 +28,10 @@ class ValidationFolder:
     progress: Progress
 
     def write_report(self, validation: Validation) -> None:
-        """Write the report and the card."""
+        """Write the report, the card and the verdict."""
         card = self.path / "card.md"
         write_atomically(card, validated_card(validation))
+        write_atomically(self.path / "verdict.md", verdict_page(validation))
         self.progress("report", write_report(validation, self.path).as_uri())
         self.progress("card", card.as_uri())
 

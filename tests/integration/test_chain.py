@@ -248,7 +248,7 @@ def test_the_verdict_the_report_and_the_card_are_recorded(judged: Judged) -> Non
     client = open_client(own.environment["MLFLOW_TRACKING_URI"])
     run = receipt(own, "train")["run_id"]
     kept = {Path(item.path).name for item in client.list_artifacts(run, "validation")}
-    assert kept == {"report.html", "card.md", "verdicts.json"}
+    assert kept == {"report.html", "card.md", "verdict.md", "verdicts.json"}
     assert client.get_model_version_by_alias(NAME, CANDIDATE).tags["verdict"] == "refused"
     events = FileLedger(own.folder / "ledger.jsonl").entries()
     assert [entry.event for entry in events] == ["train", "verdict", "promote", *["verdict"] * 2]

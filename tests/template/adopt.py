@@ -31,6 +31,7 @@ TEMPLATE_FILES = (
     *("README.*.md", "CHANGELOG.md", "docs/benchmarks", "docs/data.md"),
     *("docs/models.md", "docs/mutation.md"),
     *("docs/strength.md", "make/template.mk", "tests/template"),
+    ".github/workflows/template.yml",
 )
 MODEL_FILES = (
     *("domain/models/{}.py", "application/training/configs/{}_config.json", "docs/{}.md"),

@@ -1,9 +1,12 @@
-"""The CI workflow, its composite actions, the git hooks, the dev container and the editor."""
+"""The workflows, their composite actions, the git hooks, the dev container and the editor."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,13 @@ import yaml
 
 from infrastructure.cli.__main__ import command_names
 from shared.paths import ROOT
+from tests.served import Home, commit_all, free_port
 from tests.template.makefiles import HELP
+from tests.webhook import webhook
 
 WORKFLOW = ROOT / ".github/workflows/ci-cd.yml"
+DEPLOY = ROOT / ".github/workflows/deploy.yml"
+WATCH = ROOT / ".github/workflows/watch.yml"
 NIGHTLY = ROOT / ".github/workflows/nightly.yml"
 HOOKS = ROOT / ".pre-commit-config.yaml"
 DEVCONTAINER = ROOT / ".devcontainer/devcontainer.json"
@@ -26,35 +33,48 @@ ACTION_FILES = [
 FILES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in ACTION_FILES]
 
 TARGET = r"[a-z][a-z0-9-]*"
-MAKE_STEP = re.compile(rf'make ({TARGET})(?: [A-Z_]+=\w+)*(?: >> "\$GITHUB_STEP_SUMMARY")?')
+VALUE = r'(?:\w+|"\$[A-Z_]+"|"\$\{[A-Z_]+,,\}")'
+MAKE_STEP = re.compile(
+    rf'make ({TARGET})(?: [A-Z_]+={VALUE})*(?: >> "\$GITHUB_(?:STEP_SUMMARY|OUTPUT)")?'
+)
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 # Steps without a make target, by name, and the programs that they may call.
-OTHER_STEPS = {"Notify": {"jq", "curl"}, "Install Prometheus": {"sudo"}}
+OTHER_STEPS = {
+    "Notify": {"jq", "curl", "echo"},
+    "Install Prometheus": {"sudo"},
+    "Find the last state": {"gh", "echo"},
+    "Comment": {"gh", "cat", "echo"},
+}
 
 # Jobs, each with the jobs that must have passed before.
 GRAPH: dict[str, list[str]] = {
     "code-quality": [],
     "unit-tests": ["code-quality"],
     "every-model": ["code-quality"],
-    "model-training": ["unit-tests"],
+    "model-training": ["code-quality", "unit-tests"],
+    "verdict": ["model-training"],
     "build-service": ["model-training"],
     "integration-tests": ["build-service"],
     "deploy-staging": ["integration-tests", "every-model"],
-    "deploy-production": ["integration-tests", "every-model"],
+    "deploy-production": ["deploy-staging"],
 }
 
 # The targets that the job of each name runs, in their order.
+DEPLOYMENT = ["state-load", "deploy", "smoke", "rollback-release", "state-save", "status"]
 WORK = {
-    "code-quality": ["lint-check"],
+    "code-quality": ["changes", "lint-check", "secrets"],
     "unit-tests": ["test-unit"],
     "every-model": ["ci"],
-    "model-training": ["train", "validate", "state-save"],
-    "build-service": ["state-load", "bento-build", "state-save"],
+    "model-training": ["state-load", "checkgpu", "train", "validate", "verdict", "state-save"],
+    "verdict": [],
+    "build-service": ["state-load", "bento-build", "containerize", "gc", "state-save"],
     "integration-tests": ["state-load", "test-integration"],
-    "deploy-staging": ["state-load", "deploy", "smoke", "rollback-release", "status"],
-    "deploy-production": ["state-load", "deploy", "smoke", "rollback-release", "status"],
+    "deploy-staging": DEPLOYMENT,
+    "deploy-production": DEPLOYMENT,
 }
+MAKE_JOBS = [job for job, targets in WORK.items() if targets]
+TRAINED = ("every-model", "model-training")  # not after a change of documents
 
 DEPLOYMENTS = ["staging", "production"]
 
@@ -66,16 +86,17 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def jobs() -> dict[str, dict[str, Any]]:
-    """The jobs of the workflow by name."""
+    """The jobs of the workflow by name; of one that calls deploy.yml, with the steps there."""
     found: dict[str, dict[str, Any]] = load(WORKFLOW)["jobs"]
-    return found
+    (deployment,) = load(DEPLOY)["jobs"].values()
+    return {name: {**deployment, **job} if "uses" in job else job for name, job in found.items()}
 
 
 def steps_of(path: Path) -> list[dict[str, Any]]:
     """All steps of a workflow, or of a composite action."""
     document = load(path)
     parts = document["jobs"].values() if "jobs" in document else [document["runs"]]
-    return [step for part in parts for step in part["steps"]]
+    return [step for part in parts for step in part.get("steps", [])]
 
 
 def targets_of(steps: list[dict[str, Any]]) -> list[str]:
@@ -84,9 +105,35 @@ def targets_of(steps: list[dict[str, Any]]) -> list[str]:
     return [match[1] for match in matches if match]
 
 
-def hooks() -> list[dict[str, Any]]:
-    """All hooks of the pre-commit configuration."""
-    return [hook for repo in load(HOOKS)["repos"] for hook in repo["hooks"]]
+def local_hooks() -> list[dict[str, Any]]:
+    """The hooks of the pre-commit configuration that call make."""
+    repos = load(HOOKS)["repos"]
+    return [hook for repo in repos if repo["repo"] == "local" for hook in repo["hooks"]]
+
+
+def changes(clone: Home, base: str) -> str:
+    """What `make changes` prints for a clone."""
+    command = ["make", "--silent", "changes", f"BASE={base}"]
+    done = subprocess.run(command, cwd=clone.root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def run_step(step: dict[str, Any], folder: Path, **given: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of a step as GitHub does, in a folder."""
+    environment = {
+        "GITHUB_REPOSITORY": "me/project",
+        "GITHUB_SERVER_URL": "https://github.example",
+        "GITHUB_RUN_ID": "7",
+        "GITHUB_SHA": "abcdef",
+    }
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        cwd=folder,
+        env={**os.environ, **environment, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def ancestors(job: str) -> set[str]:
@@ -95,10 +142,13 @@ def ancestors(job: str) -> set[str]:
 
 
 def artifacts(job: str, direction: str) -> list[str]:
-    """The names of what a job uploads or downloads."""
+    """The names of what a job uploads or downloads; not what it downloads from another run."""
     action = f"actions/{direction}-artifact@"
-    steps = jobs()[job]["steps"]
-    return [step["with"]["name"] for step in steps if step.get("uses", "").startswith(action)]
+    steps = [step for step in jobs()[job]["steps"] if step.get("uses", "").startswith(action)]
+    names = [step["with"]["name"] for step in steps if "run-id" not in step["with"]]
+    for key, value in jobs()[job].get("with", {}).items():
+        names = [name.replace(f"${{{{ inputs.{key} }}}}", value) for name in names]
+    return names
 
 
 def step_named(job: str, name: str) -> dict[str, Any]:
@@ -114,10 +164,12 @@ def test_the_workflow_and_a_composite_action_are_under_test() -> None:
 @pytest.mark.parametrize("path", FILES)
 def test_external_actions_are_pinned_by_commit_with_the_version_in_a_comment(path: Path) -> None:
     lines = re.findall(r"^ *(?:- )?uses: (.+)$", path.read_text("utf-8"), re.MULTILINE)
-    assert len(lines) == sum("uses" in step for step in steps_of(path))
+    called = [job for job in load(path).get("jobs", {}).values() if "uses" in job]
+    assert len(lines) == sum("uses" in step for step in [*steps_of(path), *called])
     for line in lines:
         if line.startswith("./"):
-            assert (ROOT / line.split()[0] / "action.yml").is_file(), line
+            target = ROOT / line.split()[0]
+            assert (target if target.suffix else target / "action.yml").is_file(), line
         else:
             assert PINNED.fullmatch(line), line
 
@@ -137,11 +189,12 @@ def test_a_step_runs_one_make_target_or_is_a_known_exception(path: Path) -> None
 
 @pytest.mark.parametrize("path", FILES)
 def test_the_exceptions_call_none_of_the_projects_tools(path: Path) -> None:
-    shell = {"if", "then", "fi", "exit"}
-    command = re.compile(r"(?:^|[|;&]|\$\()\s*([a-z][\w-]*)", re.MULTILINE)
+    shell = {"if", "then", "else", "fi", "exit"}
+    command = re.compile(r"(?:^|[|;&]|\$\()\s*([a-z][\w-]*)(?![\w-]*=)", re.MULTILINE)
     for step in steps_of(path):
         if "run" in step and step["name"] in OTHER_STEPS:
-            called = set(command.findall(step["run"].replace("\\\n", " ")))
+            script = re.sub(r"'[^']*'", "''", step["run"].replace("\\\n", " "))
+            called = set(command.findall(script))
             assert called <= OTHER_STEPS[step["name"]] | shell
 
 
@@ -158,7 +211,7 @@ def test_no_failure_is_swallowed(path: Path) -> None:
 
 def test_every_called_make_target_exists() -> None:
     called = {target for path in ACTION_FILES for target in targets_of(steps_of(path))}
-    called |= {hook["entry"].removeprefix("make ") for hook in hooks()}
+    called |= {hook["entry"].removeprefix("make ") for hook in local_hooks()}
     assert called
     assert called <= HELP.keys()
 
@@ -173,7 +226,7 @@ def test_a_job_does_the_work_of_its_name(job: str) -> None:
     assert targets_of(jobs()[job]["steps"]) == WORK[job]
 
 
-@pytest.mark.parametrize("job", GRAPH)
+@pytest.mark.parametrize("job", MAKE_JOBS)
 def test_jobs_check_out_without_a_token_and_set_up_the_same_way(job: str) -> None:
     checkout, setup = jobs()[job]["steps"][:2]
     assert checkout["uses"].startswith("actions/checkout@")
@@ -187,9 +240,10 @@ def test_every_model_is_checked_by_the_target_for_clones_without_a_gpu() -> None
 
 
 def test_only_the_job_with_every_model_has_its_own_environment() -> None:
-    inputs = {job: step_named(job, "Set up").get("with", {}) for job in GRAPH}
+    inputs = {job: step_named(job, "Set up").get("with", {}) for job in MAKE_JOBS}
     assert {job: given for job, given in inputs.items() if given} == {
-        "every-model": {"environment": "all"}
+        "unit-tests": {"python-version": "${{ matrix.python }}"},
+        "every-model": {"environment": "all"},
     }
     setup = load(ROOT / "infrastructure/cicd/github_actions/setup/action.yml")
     (cache,) = (step for step in setup["runs"]["steps"] if "key" in step.get("with", {}))
@@ -197,14 +251,72 @@ def test_only_the_job_with_every_model_has_its_own_environment() -> None:
     assert setup["inputs"]["environment"]["default"] == "dev"
 
 
+def test_unit_tests_run_on_every_python_that_can_be_installed() -> None:
+    pythons = jobs()["unit-tests"]["strategy"]["matrix"]["python"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["requires-python"] == ">=3.11,<3.14"
+    assert pythons == ["3.11", "3.12", "3.13"]
+
+
 @pytest.mark.parametrize("job", GRAPH)
-def test_a_job_has_a_timeout_and_requests_no_permissions(job: str) -> None:
+def test_a_job_has_a_timeout(job: str) -> None:
     assert 0 < int(jobs()[job]["timeout-minutes"]) <= 60
-    assert "permissions" not in jobs()[job]
+
+
+def test_only_the_comment_on_a_pull_request_needs_to_write() -> None:
+    requested = {name: job["permissions"] for name, job in jobs().items() if "permissions" in job}
+    assert requested == {
+        "model-training": {"contents": "read", "actions": "read"},
+        "verdict": {"pull-requests": "write"},
+    }
+
+
+def test_the_job_that_may_comment_runs_no_code_of_the_pull_request() -> None:
+    job = jobs()["verdict"]
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in job["if"]
+    download, comment = job["steps"]
+    assert download["uses"].startswith("actions/download-artifact@")
+    assert comment["name"] == "Comment"
 
 
 def test_the_workflow_may_only_read_the_repository() -> None:
-    assert load(WORKFLOW)["permissions"] == {"contents": "read"}
+    for path in (WORKFLOW, DEPLOY, WATCH, NIGHTLY):
+        assert load(path)["permissions"] == {"contents": "read"}, path.name
+
+
+@pytest.mark.parametrize("job", TRAINED)
+def test_a_change_of_documents_trains_nothing(job: str) -> None:
+    assert jobs()[job]["if"] == "needs.code-quality.outputs.code == 'true'"
+    step = step_named("code-quality", "See whether only documents changed")
+    assert step["id"] == "changes"
+    assert jobs()["code-quality"]["outputs"] == {"code": "${{ steps.changes.outputs.code }}"}
+    assert step_named("code-quality", "Check out")["with"]["fetch-depth"] == "0"
+
+
+def test_changed_documents_are_distinguished_from_other_changes(copy: Home) -> None:
+    (copy.root / "docs/new.md").write_text("New.\n", encoding="utf-8")
+    (copy.root / "README.md").write_text("Changed.\n", encoding="utf-8")
+    document = commit_all(copy.root, "documents")
+    assert changes(copy, f"{document}~1") == "code=false"
+    (copy.root / "shared/new.py").write_text("", encoding="utf-8")
+    commit_all(copy.root, "code")
+    assert changes(copy, document) == "code=true"
+    assert changes(copy, "") == changes(copy, "0" * 40) == "code=true"
+
+
+def test_pull_requests_do_not_change_the_registry_of_all_runs() -> None:
+    uri = load(WORKFLOW)["env"]["MLFLOW_TRACKING_URI"]
+    assert uri.startswith("${{ github.event_name != 'pull_request' && vars.MLFLOW_TRACKING_URI")
+    for path in (DEPLOY, WATCH):
+        found = load(path)["env"]["MLFLOW_TRACKING_URI"]
+        assert found == "${{ vars.MLFLOW_TRACKING_URI }}", path.name
+
+
+def test_the_last_state_is_that_of_the_branch_and_never_of_a_fork() -> None:
+    step = step_named("model-training", "Find the last state")
+    assert step["env"]["BRANCH"] == "${{ github.base_ref || github.ref_name }}"
+    assert ".workflow_run.head_branch == env.BRANCH" in step["run"]
+    assert "(.workflow_run.head_repository_id | tostring) == env.REPOSITORY_ID" in step["run"]
 
 
 def test_the_workflow_runs_on_pushes_pull_requests_and_manually() -> None:
@@ -221,39 +333,52 @@ def test_every_test_runs_in_full_every_night_with_read_access_only() -> None:
     minute, hour, *days = workflow["on"]["schedule"][0]["cron"].split()
     assert minute.isdigit() and hour.isdigit() and days == ["*", "*", "*"]
     assert workflow["permissions"] == {"contents": "read"}
-    (job,) = workflow["jobs"].values()
+    job, audit = workflow["jobs"]["nightly"], workflow["jobs"]["audit"]
     assert 0 < int(job["timeout-minutes"]) <= 120
     assert job["steps"][1]["with"] == {"environment": "all"}
     assert job["steps"][2]["run"] == "make nightly ACCELERATOR=cpu"
+    assert targets_of(audit["steps"]) == ["audit"]
 
 
 def test_every_downloaded_artifact_was_uploaded_by_an_earlier_job() -> None:
     uploaded_by = {artifact: job for job in GRAPH for artifact in artifacts(job, "upload")}
     downloads = [(job, artifact) for job in GRAPH for artifact in artifacts(job, "download")]
-    assert len(downloads) == 4
+    assert len(downloads) == 5
     for job, artifact in downloads:
         assert uploaded_by[artifact] in ancestors(job)
 
 
-@pytest.mark.parametrize(
-    ("environment", "branch", "other"),
-    [("staging", "develop", "main"), ("production", "main", "develop")],
-)
-def test_an_environment_is_deployed_from_its_branch_or_manually(
-    environment: str, branch: str, other: str
-) -> None:
+@pytest.mark.parametrize("environment", DEPLOYMENTS)
+def test_an_environment_has_its_own_runner_port_and_rules(environment: str) -> None:
     job = jobs()[f"deploy-{environment}"]
-    assert job["environment"] == environment
-    assert f"'push' && github.ref == 'refs/heads/{branch}'" in job["if"]
-    assert f"inputs.deploy_environment == '{environment}'" in job["if"]
-    assert f"refs/heads/{other}" not in job["if"]
-    assert "pull_request" not in job["if"]
+    assert job["with"]["environment"] == environment
+    assert job["environment"] == "${{ inputs.environment }}"
+    assert job["with"]["runner"].startswith(f"${{{{ vars.{environment.upper()}_RUNNER ||")
+    assert job["with"]["port"] == f"${{{{ vars.{environment.upper()}_PORT }}}}"
+    assert 'PORT="$SERVICE_PORT"' in step_named(f"deploy-{environment}", "Deploy")["run"]
+
+
+def test_staging_gets_what_is_pushed_and_production_what_is_pushed_to_main() -> None:
+    staging, production = (jobs()[f"deploy-{name}"]["if"] for name in DEPLOYMENTS)
+    assert "pull_request" not in staging + production
+    assert "github.event_name == 'push'" in staging
+    assert "'push' && github.ref == 'refs/heads/main'" in production
+    assert "inputs.deploy_environment == 'production'" in production
+
+
+def test_production_gets_the_build_that_staging_has_deployed() -> None:
+    assert artifacts("deploy-staging", "download") == ["state-built"]
+    assert artifacts("deploy-staging", "upload") == ["state-staging"]
+    assert artifacts("deploy-production", "download") == ["state-staging"]
+    names = [step["name"] for step in jobs()["deploy-staging"]["steps"]]
+    assert names.index("Smoke test") < names.index("Pack the state")
 
 
 @pytest.mark.parametrize("environment", DEPLOYMENTS)
 def test_deployments_to_one_environment_never_overlap_or_stop_half_way(environment: str) -> None:
     group = jobs()[f"deploy-{environment}"]["concurrency"]
-    assert group == {"group": f"deploy-{environment}", "cancel-in-progress": "false"}
+    assert group == {"group": "deploy-${{ inputs.environment }}", "cancel-in-progress": "false"}
+    assert load(WATCH)["concurrency"]["group"] == "deploy-production"
 
 
 @pytest.mark.parametrize("environment", DEPLOYMENTS)
@@ -277,23 +402,91 @@ def test_every_deployment_is_announced_whether_it_succeeds_or_fails(environment:
     assert "curl --fail" in notify["run"]
 
 
-def test_staging_rehearses_production_step_by_step() -> None:
-    staging, production = (json.dumps(jobs()[f"deploy-{name}"]["steps"]) for name in DEPLOYMENTS)
-    assert "production" not in staging
-    assert staging.replace("staging", "production") == production
+@pytest.mark.parametrize(
+    ("url", "kind", "result", "sent"),
+    [
+        ("", "self-hosted", "success", None),
+        ("yes", "self-hosted", "failure", "deployment to staging: failure (deploy: success"),
+        ("yes", "github-hosted", "success", "rehearsal of a deployment to staging: success"),
+    ],
+)
+def test_a_notification_says_what_happened(
+    url: str, kind: str, result: str, sent: str | None, tmp_path: Path
+) -> None:
+    with webhook() as (address, messages):
+        done = run_step(
+            step_named("deploy-staging", "Notify"),
+            tmp_path,
+            DEPLOY_ENVIRONMENT="staging",
+            NOTIFY_WEBHOOK_URL=url and address,
+            RESULT=result,
+            DEPLOYED="success",
+            ROLLED_BACK="success",
+            RUNNER_KIND=kind,
+        )
+    assert done.returncode == 0, done.stderr
+    if sent is None:
+        assert not messages
+        assert "nobody was notified" in done.stdout
+    else:
+        assert sent in messages[0]["text"]
+        assert messages[0]["text"].endswith("/me/project/actions/runs/7")
 
 
-def test_git_hooks_only_call_make() -> None:
-    stages = {hook["entry"]: hook["stages"] for hook in hooks()}
+def test_a_notification_that_is_not_delivered_fails(tmp_path: Path) -> None:
+    step = step_named("deploy-staging", "Notify")
+    given = {"DEPLOY_ENVIRONMENT": "staging", "RESULT": "success", "DEPLOYED": "success"}
+    address = f"http://127.0.0.1:{free_port()}"
+    step = {**step, "run": step["run"].replace("--retry 3", "--retry 0")}
+    done = run_step(
+        step, tmp_path, NOTIFY_WEBHOOK_URL=address, ROLLED_BACK="", RUNNER_KIND="", **given
+    )
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize("found", ["", "41\n42\n"])
+def test_the_verdict_is_one_comment_that_is_changed_by_later_runs(
+    found: str, tmp_path: Path
+) -> None:
+    verdict = tmp_path / "iris/validation/verdict.md"
+    verdict.parent.mkdir(parents=True)
+    verdict.write_text("### some_model: accepted\n", encoding="utf-8")
+    fake = tmp_path / "bin/gh"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/bash\necho "$*" >>calls\n[[ "$*" != *--paginate* ]] || printf "$FOUND"\n'
+    )
+    fake.chmod(0o755)
+    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    given = {"NUMBER": "5", "REPORT_URL": "https://report", "MARKER": "<!-- m -->"}
+    done = run_step(step_named("verdict", "Comment"), tmp_path, PATH=path, FOUND=found, **given)
+    assert done.returncode == 0, done.stderr
+    last = (tmp_path / "calls").read_text("utf-8").splitlines()[-1]
+    method = "--method PATCH" if found else "--method POST"
+    place = "issues/comments/41" if found else "issues/5/comments"
+    assert last == f"api {method} repos/me/project/{place} --field body=@comment.md"
+    comment = (tmp_path / "comment.md").read_text("utf-8")
+    assert comment.startswith("<!-- m -->\n### some_model: accepted\n")
+    assert "[Report with figures](https://report)" in comment
+
+
+def test_git_hooks_only_call_make_and_gitleaks() -> None:
+    stages = {hook["entry"]: hook["stages"] for hook in local_hooks()}
     assert stages == {"make lint-check": ["pre-commit"], "make test-unit": ["pre-push"]}
-    for hook in hooks():
+    (other,) = (repo for repo in load(HOOKS)["repos"] if repo["repo"] != "local")
+    assert other["repo"] == "https://github.com/gitleaks/gitleaks"
+    assert re.fullmatch("[0-9a-f]{40}", other["rev"])
+    assert {hook["id"]: hook["stages"] for hook in other["hooks"] if "alias" not in hook} == {
+        "gitleaks": ["pre-commit"]
+    }
+    for hook in local_hooks():
         assert hook["language"] == "system"
         assert hook["pass_filenames"] == "false"
         assert hook["always_run"] == "true"
 
 
 def test_both_kinds_of_git_hook_are_installed() -> None:
-    stages = [stage for hook in hooks() for stage in hook["stages"]]
+    stages = [stage for hook in local_hooks() for stage in hook["stages"]]
     assert load(HOOKS)["default_install_hook_types"] == stages
 
 

@@ -31,6 +31,12 @@ def test_stores_are_those_of_the_clone() -> None:
     assert environ["MLFLOW_TRACKING_URI"] == "sqlite:////clone/mlflow.db"
 
 
+def test_an_empty_tracking_uri_counts_as_unset(tmp_path: Path) -> None:
+    assert prepared(MLFLOW_TRACKING_URI="")["MLFLOW_TRACKING_URI"] == "sqlite:////clone/mlflow.db"
+    (tmp_path / ".env").write_text("MLFLOW_TRACKING_URI=http://mlflow.example", encoding="utf-8")
+    assert prepared(tmp_path, MLFLOW_TRACKING_URI="")["MLFLOW_TRACKING_URI"].startswith("http:")
+
+
 def test_nothing_is_reported_to_vendors() -> None:
     environ = prepared()
     assert environ["BENTOML_DO_NOT_TRACK"] == "True"

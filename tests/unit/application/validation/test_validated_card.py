@@ -1,10 +1,10 @@
-"""The model card after validation."""
+"""The model card after validation, and the verdict alone."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from application.validation.validated_card import validated_card
+from application.validation.validated_card import validated_card, verdict_page
 from domain.gates import Verdict
 from tests.validations import classification, refused_early, regression, speech, validation_of
 
@@ -44,3 +44,18 @@ def test_only_the_worst_slices_are_listed() -> None:
     judgement = classification()
     many = replace(judgement, slices=[judgement.slices[0]] * 30)
     assert validated_card(validation_of(many)).count("| petal_length is low |") == 10
+
+
+def test_the_verdict_has_gates_the_interval_and_the_comparison_with_the_champion() -> None:
+    page = verdict_page(validation_of(classification()))
+    assert page.startswith("### some_model 1.0.0-2026")
+    assert page.splitlines()[0].endswith(": accepted")
+    assert "On the hold-out: accuracy " in page and "95 % interval " in page
+    assert "Compared with 0.9.0-20251231-000000-abcdef: accuracy " in page
+    assert "| holdout_is_unseen | accepted | 0 of 200 hold-out rows were in training |" in page
+
+
+def test_the_verdict_names_what_refuses_and_what_is_missing() -> None:
+    assert ": refused by worst_slice\n" in verdict_page(validation_of(regression()))
+    early = verdict_page(validation_of(refused_early()))
+    assert "Not measured. There was no champion to compare it with." in early

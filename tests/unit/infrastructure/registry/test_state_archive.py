@@ -201,6 +201,23 @@ def test_a_merged_archive_is_added_and_replaces_only_receipts(here: Clone, there
     assert after["bentoml/models/iris/latest"] == b"there-1"
 
 
+def test_deployments_in_an_environment_of_another_machine_are_added(
+    here: Clone, there: Clone, tmp_path: Path
+) -> None:
+    """As on a machine for production, which refuses what staging has not accepted."""
+    here.train(1)
+    here.ledger.append("deploy", "iris", "1", env="production")
+    there.ledger.append("deploy", "iris", "1", env="staging", port=3000)
+    here.take_state_of(there, merge=True)
+    added = here.ledger.entries()[-1]
+    assert (added.event, added.details["env"], added.details["port"]) == ("deploy", "staging", 3000)
+    assert added.details["entry"] == there.ledger.entries()[-1].hash
+    later = Clone(tmp_path / "later")
+    later.ledger.append("deploy", "iris", "2", env="staging")
+    here.take_state_of(later, merge=True)
+    assert here.ledger.entries()[-1].version == "2"  # staging did not become one of its own
+
+
 def test_an_archive_that_was_merged_before_only_replaces_receipts(
     here: Clone, there: Clone, tmp_path: Path
 ) -> None:
