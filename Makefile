@@ -42,7 +42,7 @@ new-model: $(CORE) ## Write a model, its configuration and its notebook for a ta
 train: $(RECEIPTS)/train.json ## Train a candidate and register it
 validate: $(RECEIPTS)/validate.json ## Judge the candidate; promote it to champion if every gate accepts
 bento-build: $(RECEIPTS)/bento-build.json ## Build and export the Bento of the champion
-containerize: $(RECEIPTS)/containerize.json ## Build the container image of the champion's Bento (ENGINE)
+containerize: $(RECEIPTS)/containerize.json ## Build the container image of the champion's Bento (ENGINE, BASE)
 mlflow-ui: $(CORE) ## Browse runs and versions (PORT=5000)
 	@$(MLOPS) mlflow-ui $(call args,PORT)
 score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (VERSION); .parquet, .csv or .ndjson

@@ -51,7 +51,7 @@ settings = $(foreach name,$(1),$(call typed,$(name))) $(shell { env; cat .env; }
 	grep -E $(foreach name,$(1),-e '^ *(export +)?$(name) *='))
 train_inputs = $(subst $(CURDIR)/,,$(CONFIG) $(call settings,WHISPER_MODEL MODEL_REGISTRY_DIR MLFLOW_TRACKING_URI))
 validate_inputs = $(subst $(CURDIR)/,,$(call typed,THRESHOLD) $(call settings,BENTOML_HOME))
-containerize_inputs = $(call typed,ENGINE)
+containerize_inputs = $(call typed,ENGINE) $(call typed,BASE)
 changed = $(shell echo $(call quoted,$($(1)_inputs)) | cmp -s - $(RECEIPTS)/$(1).inputs || echo FORCE)
 remember = echo $(call quoted,$($(1)_inputs)) >$(RECEIPTS)/$(1).inputs
 # FORCE if a data file that training read is newer than the receipt; a missing file is ignored.
@@ -80,9 +80,9 @@ $(RECEIPTS)/bento-build.json: $$(champion) application/inference/services/bentof
 	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
 	@$(MLOPS) bento-build --model $(MODEL) --receipt $@
 
-$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json $$(call changed,containerize) | $(CORE)
+$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json infrastructure/packaging/Dockerfile $$(call changed,containerize) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "containerize $(MODEL)"
-	@$(MLOPS) containerize --bento $< $(call args,ENGINE) --receipt $@
+	@$(MLOPS) containerize --bento $< $(call args,ENGINE BASE) --receipt $@
 	@$(call remember,containerize)
 
 ##@ Explore
@@ -114,6 +114,8 @@ retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, an
 	@$(MAKE) validate
 
 ##@ Operate
+push: $(RECEIPTS)/containerize.json ## Push the image of the champion to REGISTRY, such as ghcr.io/name, and record its digest
+	@rm -f $(RECEIPTS)/push.json; $(MLOPS) push --image $< $(call args,REGISTRY) --receipt $(RECEIPTS)/push.json
 start: $(CORE) ## Start again what is deployed in ENV, as after a reboot, and keep it running; AT_BOOT=1: systemd starts it at boot
 	@$(MLOPS) start --env $(ENV) $(call flag,AT_BOOT)
 logs: $(CORE) ## Show what ENV's service, its front and its supervisor have logged (LINES=50; FOLLOW=1 until Ctrl-C)

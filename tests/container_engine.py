@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infrastructure.packaging.containerize import ENGINES
+from infrastructure.packaging.container_engine import ENGINES
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 BASE = f"docker.io/library/python:{PYTHON}-slim"

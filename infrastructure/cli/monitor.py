@@ -14,7 +14,7 @@ from domain.errors import BuildError, DeploymentError
 from infrastructure.cli._releases import add_environment_and_port, open_environment
 from infrastructure.monitoring.stack import processes
 from infrastructure.monitoring.stack.configuration import Addresses, write_configuration
-from infrastructure.packaging.containerize import find_engine
+from infrastructure.packaging.container_engine import find_engine
 from shared.console import show_step
 from shared.ports import listens
 from shared.settings import MonitorSettings, Settings

@@ -21,6 +21,7 @@ _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", 
 # Whisper requires triton, but uses it only on CUDA, for word timestamps; XGBoost requires the
 # other, but uses it only on several GPUs
 _OPTIONAL = ("triton", "nvidia-nccl-cu12")
+_SYSTEM_PACKAGES = {"lightgbm": "libgomp1"}  # slim images have Debian without it
 
 
 def serving_requirements(contract: Mapping[str, Any], native: Collection[str] = ()) -> list[str]:
@@ -40,6 +41,12 @@ def serving_requirements(contract: Mapping[str, Any], native: Collection[str] = 
     zones = {item.get("zone", "UTC") for item in contract["inputs"]}
     needed = (*_TABULAR, *native, *(_ZONES if zones - {"UTC"} else ()))
     return pinned_requirements(needed, _OPTIONAL)
+
+
+def system_packages(pins: Iterable[str]) -> str:
+    """The packages of Debian that these Python packages need, separated by spaces."""
+    names = {pin.partition("==")[0] for pin in pins}
+    return " ".join(sorted(_SYSTEM_PACKAGES[name] for name in names & _SYSTEM_PACKAGES.keys()))
 
 
 def _check_installed(requirement: str) -> None:

@@ -24,15 +24,13 @@ from application.inference.protocols.openapi import Schema, with_keys, with_summ
 from domain.errors import MlopsError, PackageError
 from infrastructure.monitoring.metrics.metrics_files import prepare_metrics_files
 from infrastructure.packaging.model_package import ModelPackage
-from infrastructure.packaging.requirements import serving_requirements
+from infrastructure.packaging.requirements import serving_requirements, system_packages
 from infrastructure.serving.allocator import share_one_arena
 from infrastructure.serving.outer_middleware import OuterMiddleware, Serves, stop_later
 from infrastructure.serving.page import page_paths, page_routes, verdict_of
 from infrastructure.serving.uvicorn_protocol import install as adapt_uvicorn
 from shared.logs import AccessLog, configure_logs
 from shared.settings import InvalidSettingError, ProcessSettings, ServingSettings
-
-_SYSTEM_PACKAGES = {"lightgbm": "libgomp1"}  # the image has Debian without it
 
 
 @contextmanager
@@ -104,9 +102,8 @@ class BentoService:
         image = bentoml.images.Image(
             base_image=f"python:{python}-slim", distro="none", lock_python_packages=False
         )
-        for library, system in _SYSTEM_PACKAGES.items():
-            if any(each.startswith(f"{library}==") for each in self._requirements):
-                image.run(f"apt-get update -q && apt-get install -qy {system}")
+        if system := system_packages(self._requirements):
+            image.run(f"apt-get update -q && apt-get install -qy {system}")
         image.python_packages(*self._requirements)
         return {
             "name": self.name,
