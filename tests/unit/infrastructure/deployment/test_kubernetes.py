@@ -9,22 +9,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
-from domain.contract import Classes, ModelSpec, Number
 from domain.errors import DeploymentError
-from infrastructure.deployment.golden import Golden
 from infrastructure.deployment.kubernetes import CHART, Image, Kubernetes
+from tests.golden_service import GOLDEN, golden_service
 
-SPEC = ModelSpec("iris", (Number("petal_length", "cm", 0, 30),), Classes(("setosa", "virginica")))
-GOLDEN = Golden(SPEC, [[1.4]], [[0.9, 0.1]])
 OLD, NEW, WRONG = (f"registry.example.org/iris@sha256:{digit * 64}" for digit in "abc")
 HELM = """
 def option(name):
@@ -142,32 +136,6 @@ def _cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return Cluster(folder)
 
 
-@contextmanager
-def service(version: str, setosa: float = 0.9, key: str = "") -> Iterator[int]:
-    """A service with one response, on the port that is returned."""
-    found = [{"probabilities": {"setosa": setosa, "virginica": 1 - setosa}}]
-    body = json.dumps({"predictions": found, "version": version}).encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        """Sends the response."""
-
-        def do_POST(self) -> None:  # pylint: disable=invalid-name
-            """Respond to a POST."""
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200 if self.headers["X-API-Key"] == key else 401)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:  # pylint: disable=arguments-differ
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_port
-        server.shutdown()
-
-
 Deploy = Callable[..., None]
 
 
@@ -176,7 +144,7 @@ def _deploy(cluster: Cluster) -> Deploy:
     """Deploys an image whose service answers: `deploy(reference, version, serves=…)`."""
 
     def deploy(reference: str, version: str, serves: str = "", setosa: float = 0.9) -> None:
-        with service(serves or version, setosa) as port:
+        with golden_service(serves or version, setosa) as port:
             cluster.set(port=port)
             Kubernetes("iris").deploy(Image(reference, version, GOLDEN))
 
@@ -188,7 +156,7 @@ def test_an_image_is_installed_with_its_values_and_waited_for(
 ) -> None:
     values = tmp_path / "values.yaml"
     kubernetes = Kubernetes("iris", "models", [values], context="staging", patience=90)
-    with service("1.0.0-a", key="secret") as port:
+    with golden_service("1.0.0-a", free=False) as port:
         cluster.set(port=port)
         kubernetes.deploy(Image(NEW, "1.0.0-a", GOLDEN), api_key="secret")
     (upgrade,) = cluster.calls("helm", "upgrade")
@@ -288,7 +256,7 @@ def test_pods_that_are_being_stopped_or_run_the_old_image_are_not_asked(cluster:
         }
 
     pods = [pod("old", OLD), pod("leaving", NEW, deletionTimestamp="now"), pod("new", NEW)]
-    with service("1.0.0-b") as port:
+    with golden_service("1.0.0-b") as port:
         cluster.set(port=port, pods=pods)
         Kubernetes("iris").deploy(Image(NEW, "1.0.0-b", GOLDEN))
     assert [call[2] for call in cluster.calls("kubectl", "port-forward")] == ["pod/new"]
