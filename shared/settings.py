@@ -6,6 +6,7 @@ The defaults keep everything inside the clone.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -28,6 +29,7 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
+SECRETS = Path("/run/secrets")  # where container engines mount secrets, one file each
 _SECRET = ("_url", "_token", "_keys")  # ends of the names of settings whose values are not shown
 
 
@@ -40,14 +42,14 @@ class _Environment(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment and .env.
+        """Read the environment, .env, and secrets of a container: files named like a variable.
 
         Raises:
             InvalidSettingError: .env is not UTF-8, or a value has the wrong type or is out of
                 range; the message names the variable.
         """
         try:
-            return cls()
+            return cls(_secrets_dir=SECRETS if os.access(SECRETS, os.R_OK | os.X_OK) else None)
         except UnicodeDecodeError as error:
             file = cls.model_config.get("env_file")
             raise InvalidSettingError(f"{file} is not UTF-8: save it as UTF-8") from error

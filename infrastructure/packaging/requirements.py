@@ -16,11 +16,12 @@ _SERVER = (
     *("python-json-logger", "starlette", "uvicorn", "uvloop"),
 )
 _TABULAR = (*_SERVER, "onnxruntime", "sqlalchemy")
+_DRIVER = "psycopg[binary]"  # of a prediction log on PostgreSQL, where the extra is installed
 _ZONES = ("tzdata",)  # slim images have no time zones
 _SPEECH = (*_SERVER, "openai-whisper", "python-multipart", "soundfile", "soxr", "torch")
 # Whisper requires triton, but uses it only on CUDA, for word timestamps; XGBoost requires the
 # other, but uses it only on several GPUs
-_OPTIONAL = ("triton", "nvidia-nccl-cu12")
+_OPTIONAL = ("triton", "nvidia-nccl-cu12", "psycopg", "psycopg-binary")
 _SYSTEM_PACKAGES = {"lightgbm": "libgomp1"}  # slim images have Debian without it
 
 
@@ -39,7 +40,7 @@ def serving_requirements(contract: Mapping[str, Any], native: Collection[str] = 
     for requirement in native:
         _check_installed(requirement)
     zones = {item.get("zone", "UTC") for item in contract["inputs"]}
-    needed = (*_TABULAR, *native, *(_ZONES if zones - {"UTC"} else ()))
+    needed = (*_TABULAR, _DRIVER, *native, *(_ZONES if zones - {"UTC"} else ()))
     return pinned_requirements(needed, _OPTIONAL)
 
 

@@ -17,11 +17,13 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
 from shared.paths import ROOT
 from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
+from tests.kubernetes_tools import kubernetes_tools
 from tests.served import Home, free_port
 
 REGRESSIONS = [  # read, not imported: the library of a model may be missing
@@ -29,6 +31,7 @@ REGRESSIONS = [  # read, not imported: the library of a model may be missing
 ]
 READY_SECONDS = 60.0
 PORT = 3000
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 TRAINING = (
     *("sklearn", "mlflow", "pandas", "torch", "tensorflow", "keras", "whisper"),
     *("joblib", "skops", "skl2onnx", "tf2onnx"),
@@ -214,6 +217,38 @@ def test_a_stopped_container_exits_by_itself_with_0(image: Image) -> None:
         image.engine.run("stop", "-t", "30", container.name)
         state = image.engine.run("inspect", "--format={{.State.ExitCode}}", container.name)
         assert state.strip() == "0"  # 137 if it was killed
+
+
+@pytest.mark.nightly
+def test_the_pod_of_the_chart_runs_and_stops_by_itself(
+    image: Image, built: Built, nightly: bool, tmp_path: Path
+) -> None:
+    if image.engine.name != "podman":
+        pytest.skip("only podman can run a Pod")
+    port, values = free_port(), {"image": image.name, "drainSeconds": 1}
+    resources = kubernetes_tools(nightly).render(values, "petals")
+    (template,) = [each["spec"]["template"] for each in resources if each["kind"] == "Deployment"]
+    template["metadata"]["name"] = "petals"
+    (container,) = template["spec"]["containers"]
+    # podman would run curl in the container for them
+    paths = [container.pop(kind)["httpGet"]["path"] for kind in PROBES]
+    del container["ports"]  # it gets the network of this machine, where any engine works
+    container["env"] += [{"name": "PORT", "value": str(port)}]
+    file = tmp_path / "pod.yaml"
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    file.write_text(yaml.safe_dump(pod), encoding="utf-8")
+    image.engine.run("kube", "play", "--network=host", str(file))
+    try:
+        running = Container(image.engine, "petals-service", port)
+        _wait_until(lambda: None not in [_get(running, path) for path in paths], "probes succeed")
+        check_golden_predictions(port, built.golden, built.receipt["version"])
+        assert int(running.run("id", "--user")) == template["spec"]["securityContext"]["runAsUser"]
+        grace = template["spec"]["terminationGracePeriodSeconds"]
+        image.engine.run("stop", "-t", str(grace), running.name)
+        state = image.engine.run("inspect", "--format={{.State.ExitCode}}", running.name)
+        assert state.strip() == "0"  # 137 if it was killed
+    finally:
+        image.engine.run("kube", "down", str(file))
 
 
 def test_without_an_engine_the_build_fails_with_3_and_says_what_to_do(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ IN_A_PACKAGE = {"card.md", "model.yaml"}  # files of a model package
 # models of users need not be in the READMEs, and may replace shipped ones
 EXPECTED = {  # files that users write or may remove
     "README.zh-TW.md",
+    "iris.yaml",
     *(
         path.as_posix()
         for name in ("churn", "shapes", "tickets", *EXAMPLES)

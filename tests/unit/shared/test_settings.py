@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shared import settings as settings_module
 from shared.paths import ROOT
 from shared.settings import (
     InvalidSettingError,
@@ -168,6 +169,19 @@ def test_the_environment_goes_before_the_env_file(
     env_file.write_text("RECEIPTS_DIR=receipts\n", encoding="utf-8")
     monkeypatch.setenv("RECEIPTS_DIR", "elsewhere")
     assert settings(env_file).receipts_dir == ROOT / "elsewhere"
+
+
+def test_a_mounted_secret_is_read_unless_the_environment_sets_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SERVING_API_KEYS", raising=False)
+    monkeypatch.setattr(settings_module, "SECRETS", tmp_path)
+    (tmp_path / "prediction_log_url").write_text("sqlite:////logs/a.db\n", encoding="utf-8")
+    (tmp_path / "serving_api_keys").write_text("shop:abc", encoding="utf-8")
+    assert Settings.load().prediction_log_url == "sqlite:////logs/a.db"
+    assert ServingSettings.load().api_keys == "shop:abc"
+    monkeypatch.setenv("SERVING_API_KEYS", "other:abc")
+    assert ServingSettings.load().api_keys == "other:abc"
 
 
 def test_the_env_file_is_that_of_the_clone() -> None:

@@ -54,6 +54,11 @@ def test_an_optional_package_that_is_not_installed_is_left_out() -> None:
     assert pins == [f"six=={version('six')}"]
 
 
+def test_an_image_has_the_driver_of_postgresql_if_it_is_installed() -> None:
+    pins = requirements_for("regression")
+    assert {f"{name}=={version(name)}" for name in ("psycopg", "psycopg-binary")} <= pins
+
+
 def test_only_a_model_without_an_onnx_form_needs_more() -> None:
     always = requirements_for("regression")
     names = {pin.partition("==")[0] for pin in always}

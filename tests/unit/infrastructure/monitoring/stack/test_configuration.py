@@ -67,8 +67,9 @@ def test_containers_are_pinned_and_listen_on_this_machine_only(folder: Path) -> 
     services = yaml.safe_load(text)["services"]
     assert set(services) == {"prometheus", "alertmanager", "grafana"}
     for service in services.values():
-        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+        assert re.search(r":v?\d+\.\d+\.\d+@sha256:[0-9a-f]{64}$", service["image"])
         assert service["network_mode"] == "host" and "ports" not in service
+        assert service["healthcheck"]["test"]
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
             assert not source.startswith("./") or (folder / source).exists(), volume
