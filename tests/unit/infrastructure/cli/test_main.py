@@ -90,7 +90,7 @@ def test_under_make_an_error_names_the_variables_that_the_user_has_set(
 
 
 def test_every_entry_point_is_a_command() -> None:
-    started_by_others = {"front.py", "serving_process.py", "gpu.py"}
+    started_by_others = {"front.py", "supervisor.py", "serving_process.py", "gpu.py"}
     with_main = {
         path.name
         for package in ("application", "infrastructure", "shared", "domain")

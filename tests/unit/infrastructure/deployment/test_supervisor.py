@@ -21,7 +21,6 @@ from application.inference.api_keys import entry_of, new_key
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.release import Release, find_front, find_process
 from infrastructure.deployment.supervisor import Supervisor, is_supervised, restarts_of
-from shared.ports import listens
 from tests.local_environment import Machine
 
 HOLDER = """
@@ -81,6 +80,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def responds(machine: Machine) -> bool:
+    """Whether a request is answered."""
+    try:
+        return machine.response_status() == 200
+    except OSError:
+        return False
 
 
 def test_a_killed_release_is_started_again_with_its_keys_and_its_restarts_are_shown(
@@ -218,8 +225,7 @@ def test_a_command_deploys_with_a_supervisor_that_the_next_one_replaces_and_a_st
     assert states[0] != states[1] and not psutil.pid_exists(states[0]["pid"])
     kill(current(machine).process())
     kill(front_of(machine))
-    wait_until(lambda: listens(machine.port))
-    assert machine.response_status() == 200
+    wait_until(lambda: "running" in machine.environment.status() and responds(machine))
     os.kill(states[1]["pid"], signal.SIGKILL)
     wait_until(lambda: "not supervised: make start ENV=staging" in machine.environment.status())
     assert machine.response_status() == 200
