@@ -31,6 +31,10 @@ $(if $(typos),$(error unknown variable $(foreach name,$(typos),$(call with_hint,
 $(if $(shell for name in $(call quoted,$(MODEL)) $(call quoted,$(ENV)); do case $$name in (''|[!A-Za-z0-9]*|*[!A-Za-z0-9._-]*) echo wrong;; esac; done),\
 	$(error MODEL=$(MODEL) ENV=$(ENV): use letters, digits, . _ and -, starting with a letter or digit))
 
+# A wrong TARGET would be found only after the image is built.
+TARGETS := local compose kubernetes
+$(if $(filter-out $(TARGETS),$(call typed,TARGET)),$(error TARGET=$(TARGET): use one of $(TARGETS)))
+
 # Compare what is installed with the lock only once: with targets, `make -B train` would install again.
 outdated := $(shell for set in core dev all; do [ .venv/.$$set -nt poetry.lock ] || echo $$set; done)
 CORE := $(if $(filter core,$(outdated)),install-core)
@@ -114,6 +118,9 @@ retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, an
 	@$(MAKE) validate
 
 ##@ Operate
+# What deploy needs besides the Bento: the image for another target, pushed if there is a REGISTRY.
+image = $(if $(filter-out local,$(call typed,TARGET)),$(if $(call typed,REGISTRY),push,$(RECEIPTS)/containerize.json))
+
 push: $(RECEIPTS)/containerize.json ## Push the image of the champion to REGISTRY, such as ghcr.io/name, and record its digest
 	@rm -f $(RECEIPTS)/push.json; $(MLOPS) push --image $< $(call args,REGISTRY) --receipt $(RECEIPTS)/push.json
 start: $(CORE) ## Start again what is deployed in ENV, as after a reboot, and keep it running; AT_BOOT=1: systemd starts it at boot

@@ -70,7 +70,8 @@ class Settings(_Environment):
     PREDICTION_LOG_URL a service logs its predictions to BENTOML_HOME, which is writable anyway.
     DATA_SNAPSHOTS is a folder, or s3://bucket/folder or gs://bucket/folder, for the data that
     models were trained on. WHISPER_MODEL overrides the weights in the configuration of speech;
-    published weights are downloaded only with WHISPER_DOWNLOAD=1.
+    published weights are downloaded only with WHISPER_DOWNLOAD=1. API_KEY is what deployments send
+    to services elsewhere, whose keys they do not make.
     """
 
     tracking_uri: str = Field(startup.TRACKING_URI, validation_alias="MLFLOW_TRACKING_URI")
@@ -87,6 +88,7 @@ class Settings(_Environment):
         None, validation_alias="WHISPER_MODEL"
     )
     whisper_download: bool = Field(False, validation_alias="WHISPER_DOWNLOAD")
+    api_key: str = Field("", validation_alias="API_KEY", repr=False)
 
     @field_validator("packages_dir", "bento_home", "receipts_dir", "releases_dir", "ledger")
     @classmethod

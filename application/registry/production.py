@@ -60,7 +60,8 @@ def objections(wanted: Deployable, entries: Iterable[LedgerEntry]) -> dict[str, 
         found["uncommitted"] = f"files of the service are not committed: {files}"
     if not any(
         entry.event in ("deploy", "rollback")
-        and (entry.details.get("env"), entry.details.get("bento_tag")) == (STAGING, wanted.build)
+        and entry.details.get("env") == STAGING
+        and wanted.build in (entry.details.get("bento_tag"), entry.details.get("digest"))
         for entry in entries
     ):
         found["unstaged"] = (

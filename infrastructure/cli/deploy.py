@@ -1,4 +1,4 @@
-"""Deploy a built Bento on this machine without interrupting the service.
+"""Deploy a built Bento without interrupting the service, on this machine or with --target.
 
 The current release serves until the new one is ready and has reproduced its golden predictions.
 With --canary, the new one then gets a share of the connections. Without, it gets all of them: a
@@ -22,9 +22,10 @@ from infrastructure.cli._releases import (
     open_environment,
     record_change,
 )
+from infrastructure.cli._targets import add_target, chosen_place, deploy_to, reference_of
 from infrastructure.compute.receipts import read_build
 from infrastructure.deployment.local import Build
-from infrastructure.deployment.variables import explicit_variables
+from infrastructure.deployment.variables import KEYS, explicit_variables
 from infrastructure.provenance import SOURCES, uncommitted
 from infrastructure.registry.ledger import open_ledger
 from shared.console import show_step
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to allow in {PRODUCTION} nevertheless, separated by commas: {', '.join(WORDS)}",
     )
     add_patience(parser)
+    add_target(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,11 +75,23 @@ def run(args: argparse.Namespace) -> None:
     settings = Settings.load()
     environment = open_environment(args, settings)
     built, explicit = read_build(args.bento), explicit_variables()
-    build = Build(args.bento.parent / "bento", built["version"], built["bento_tag"])
+    receipts, folder = args.bento.parent, settings.releases_dir / args.env
+    build = Build(receipts / "bento", built["version"], built["bento_tag"])
     if args.canary_by and not args.canary:
         raise DeploymentError("CANARY_BY needs CANARY, the percentage of callers")
+    if place := chosen_place(args, folder, build.model):
+        for name in ("canary", "watch", "replace"):
+            if getattr(args, name):
+                raise DeploymentError(f"TARGET={place.target} does not have {name.upper()}")
+        if args.env == PRODUCTION:
+            identity = reference_of(place, build, receipts).rpartition("@")[2] or build.bento_tag
+            has_keys = bool(explicit.get(KEYS) or settings.api_key)
+            _check_production(build, identity, has_keys, args.allow, settings)
+        deploy_to(place, folder, build, receipts, args.workers, explicit)
+        return
     if args.env == PRODUCTION:
-        _check_production(build, environment.will_have_keys(explicit), args.allow, settings)
+        has_keys = environment.will_have_keys(explicit)
+        _check_production(build, build.bento_tag, has_keys, args.allow, settings)
     new = None if args.canary else build
     with record_change("deploy", args, settings, environment, new):
         if args.canary:
@@ -90,9 +104,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_production(
-    build: Build, has_keys: bool, allowed: Sequence[str], settings: Settings
+    build: Build, identity: str, has_keys: bool, allowed: Sequence[str], settings: Settings
 ) -> None:
     """Show what speaks against a deployment to production.
+
+    Args:
+        identity: tag of the Bento, or digest of the image, which staging must have accepted.
 
     Raises:
         DeploymentError: it is not allowed.
@@ -101,7 +118,7 @@ def _check_production(
     wanted = Deployable(
         build.model,
         build.version,
-        build.bento_tag,
+        identity,
         json.loads((package / "provenance.json").read_bytes())["git_commit"],
         uncommitted(ROOT, [ROOT / name for name in (*SOURCES, "poetry.lock")]),
         has_keys,

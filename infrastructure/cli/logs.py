@@ -8,7 +8,9 @@ from contextlib import suppress
 
 from domain.errors import DeploymentError
 from infrastructure.cli._arguments import add_environment, valid_count
+from infrastructure.cli._targets import recorded_target
 from infrastructure.deployment.local import LocalEnvironment
+from shared.console import show_line
 from shared.settings import Settings
 
 
@@ -23,7 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Show the logs."""
-    logs = LocalEnvironment(Settings.load().releases_dir / args.env).logs()
+    folder = Settings.load().releases_dir / args.env
+    with recorded_target(folder) as target:
+        if target:
+            if args.follow:
+                raise DeploymentError(f"TARGET={target.place.target} does not have FOLLOW")
+            for line in target.running.logs(args.lines).splitlines():
+                show_line(line)
+            return
+    logs = LocalEnvironment(folder).logs()
     if not logs:
         raise DeploymentError(f"nothing was deployed in {args.env}: run make deploy ENV={args.env}")
     follow = ("-F",) if args.follow else ()

@@ -13,6 +13,7 @@ from infrastructure.cli._releases import (
     open_environment,
     record_change,
 )
+from infrastructure.cli._targets import recorded_target, roll_back
 from infrastructure.deployment.variables import explicit_variables
 from shared.settings import Settings
 
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Deploy the previous release again."""
     settings, explicit = Settings.load(), explicit_variables()
+    folder = settings.releases_dir / args.env
+    with recorded_target(folder) as target:
+        if target:
+            roll_back(target, folder)
+            return
     environment = open_environment(args, settings)
     with record_change("rollback", args, settings, environment):
         environment.rollback(explicit)

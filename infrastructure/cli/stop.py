@@ -6,6 +6,7 @@ import argparse
 
 from domain.errors import RegistryError
 from infrastructure.cli._releases import add_environment_and_port, open_environment, record_change
+from infrastructure.cli._targets import recorded_target, stop
 from shared.console import show_step
 from shared.settings import Settings
 
@@ -16,8 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Stop the front, the release and its canary."""
+    """Stop the service; on this machine the front, the release and its canary."""
     settings = Settings.load()
+    folder = settings.releases_dir / args.env
+    with recorded_target(folder) as target:
+        if target:
+            stopped = stop(target, folder)
+            show_step("stopped", args.env if stopped else f"nothing: {args.env} was not running")
+            return
     environment = open_environment(args, settings)
     stopped = False
     try:

@@ -24,9 +24,12 @@ from infrastructure.inference.loading import load_served
 from infrastructure.packaging.model_package import PackageDraft
 from infrastructure.registry.mlflow_registry import MlflowRegistry
 from infrastructure.tracking.mlflow_tracker import MlflowTracker
+from shared.paths import ROOT
 from tests import petals
 from tests.fakes import PETALS_CONFIG, fake_model
 from tests.kinds import KINDS
+from tests.local_environment import SERVICE, Machine
+from tests.served import free_port
 
 MakePackage = Callable[..., Path]
 MODELS: dict[str, CatalogModel] = {
@@ -185,3 +188,18 @@ def _tracking(
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it; restored afterwards
         yield Tracking(tmp_path_factory.mktemp("tracking"), make_package)
+
+
+@pytest.fixture(name="machine")
+def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    (tmp_path / "bentoml").mkdir()
+    (tmp_path / "bentoml/__main__.py").write_text(SERVICE, encoding="utf-8")
+    (tmp_path / "bentoml/__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    monkeypatch.setenv("RELEASES_DIR", str(tmp_path))
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger.jsonl"))
+    monkeypatch.delenv("SERVING_API_KEYS", raising=False)
+    made = Machine(tmp_path, free_port())
+    yield made
+    made.environment.stop()

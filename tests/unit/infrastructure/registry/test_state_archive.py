@@ -252,7 +252,9 @@ def test_a_broken_ledger_is_not_replaced(here: Clone, there: Clone) -> None:
 
 
 def test_a_missing_archive_is_reported_with_the_command_that_creates_one(here: Clone) -> None:
-    with pytest.raises(StateError, match="state.tar.gz does not exist: write it with make state-save"):
+    with pytest.raises(
+        StateError, match="state.tar.gz does not exist: write it with make state-save"
+    ):
         load(here.places, here.archive)
 
 

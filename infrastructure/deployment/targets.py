@@ -1,0 +1,184 @@
+"""Where an environment runs if not on this machine: the choice, on record, and its adapter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from domain.errors import DeploymentError
+from infrastructure.deployment.compose import Compose, Deployed
+from infrastructure.deployment.golden import Golden
+from infrastructure.deployment.kubernetes import Image, Kubernetes
+from infrastructure.monitoring.stack.configuration import Addresses
+from infrastructure.packaging.container_engine import find_engine
+from shared.files import write_atomically
+from shared.settings import MonitorSettings
+
+LOCAL = "local"
+TARGETS = (LOCAL, "compose", "kubernetes")
+PUSHED = ("kubernetes",)  # which pull the image from a registry
+RECORD = "target.json"
+_LONGEST_NAME = 49  # of an endpoint of SageMaker; Helm allows 53
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an environment runs.
+
+    Attributes:
+        target: one of `TARGETS`.
+        model: registered name of the model.
+        port: of the service, on this machine.
+        engine: docker or podman; empty: the first that works.
+        namespace, context, values: of Kubernetes; `values` are files for the chart.
+    """
+
+    target: str
+    model: str
+    port: int = 3000
+    engine: str = ""
+    namespace: str = "default"
+    context: str = ""
+    values: tuple[str, ...] = ()
+
+    def name(self, environment: str) -> str:
+        """A name for what is deployed, of letters, digits and hyphens."""
+        name = re.sub("[^a-z0-9]+", "-", f"{self.model}-{environment}".lower())
+        return name[:_LONGEST_NAME].strip("-")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image to deploy.
+
+    Attributes:
+        image: its name in the container engine of this machine.
+        reference: of the pushed image, with its digest; empty if it was not pushed.
+        api_keys: of the service, as in SERVING_API_KEYS.
+        api_key: for the golden predictions, where the service has keys of its own.
+    """
+
+    image: str
+    reference: str
+    version: str
+    workers: int
+    golden: Golden
+    api_keys: str
+    api_key: str
+
+
+class Running(Protocol):
+    """What every adapter can do with what it has deployed."""
+
+    def rollback(self) -> object:
+        """Go back to what was deployed before."""
+
+    def stop(self) -> bool:
+        """End it; returns whether it was deployed."""
+
+    def status(self) -> str:
+        """What is deployed, in one line; empty if nothing is."""
+
+    def logs(self, lines: int = 100) -> str:
+        """The last lines of its logs."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An environment that runs elsewhere."""
+
+    place: Place
+    running: Running
+    deploy: Callable[[Wanted], None]
+
+
+def open_target(place: Place, folder: Path) -> Target:
+    """The adapter for a place.
+
+    Args:
+        folder: of the environment, for the files of the target.
+
+    Raises:
+        BuildError: no container engine works.
+    """
+    return OPENERS[place.target](place, folder)
+
+
+def recorded_place(folder: Path) -> Place | None:
+    """Where an environment was deployed to; None for this machine.
+
+    Raises:
+        DeploymentError: the file is damaged.
+    """
+    path = folder / RECORD
+    try:
+        return TypeAdapter(Place).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise DeploymentError(f"{path} is damaged: deploy again with TARGET") from error
+
+
+def record_place(folder: Path, place: Place) -> None:
+    """Record where an environment runs, for the commands after the deployment."""
+    write_atomically(folder / RECORD, json.dumps(asdict(place), indent=2) + "\n")
+
+
+def forget_place(folder: Path) -> None:
+    """Remove the record of an environment that was stopped."""
+    (folder / RECORD).unlink(missing_ok=True)
+
+
+def unused_options(place: Place) -> list[str]:
+    """Names of options that the target of a place does not have, but that are set."""
+    used = {"target", "model", *_USED.get(place.target, ())}
+    return [
+        item.name
+        for item in fields(place)
+        if item.name not in used and getattr(place, item.name) != item.default
+    ]
+
+
+_USED = {
+    LOCAL: ("engine",),  # of containerize in the same command
+    "compose": ("engine", "port"),
+    "kubernetes": ("engine", "namespace", "context", "values"),
+}
+
+
+def _open_kubernetes(place: Place, folder: Path) -> Target:
+    values = [Path(path) for path in place.values]
+    running = Kubernetes(place.name(folder.name), place.namespace, values, place.context)
+
+    def deploy(wanted: Wanted) -> None:
+        image = Image(wanted.reference, wanted.version, wanted.golden)
+        running.deploy(image, wanted.api_key)
+
+    return Target(place, running, deploy)
+
+
+def _open_compose(place: Place, folder: Path) -> Target:
+    monitor = MonitorSettings.load()
+    addresses = Addresses(
+        *(folder.name, place.port, monitor.prometheus_port, monitor.alertmanager_port),
+        *(monitor.grafana_port, monitor.alert_webhook_url),
+    )
+    running = Compose(folder / "compose", find_engine(place.engine or None), addresses)
+
+    def deploy(wanted: Wanted) -> None:
+        deployed = Deployed(wanted.image, wanted.version, wanted.workers)
+        running.deploy(deployed, wanted.golden, wanted.api_keys)
+
+    return Target(place, running, deploy)
+
+
+OPENERS: dict[str, Callable[[Place, Path], Target]] = {
+    "compose": _open_compose,
+    "kubernetes": _open_kubernetes,
+}
