@@ -14,12 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from infrastructure.packaging.container_engine import ENGINES
+from shared.ports import listens
+from tests.served import free_port
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 BASE = f"docker.io/library/python:{PYTHON}-slim"
@@ -58,6 +61,57 @@ class Engine:
         return _run([self.name, *arguments], seconds, self.environment)
 
 
+@dataclass(frozen=True)
+class Registry:
+    """An image registry on this machine, without TLS.
+
+    Attributes:
+        address: host and port.
+        folder: where its files are.
+        environment: variables with which Podman does not expect TLS.
+    """
+
+    address: str
+    folder: Path
+    environment: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def serve_registry(folder: Path) -> Iterator[Registry]:
+    """Run Debian's registry, which must be installed."""
+    port = free_port()
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    (folder / "registry.json").write_text(json.dumps(config), encoding="utf-8")  # which is YAML
+    settings = folder / "registries.conf"
+    location = f'[[registry]]\nlocation = "127.0.0.1:{port}"\ninsecure = true\n'
+    settings.write_text(location, encoding="utf-8")
+    with (
+        (folder / "registry.log").open("wb") as log,
+        subprocess.Popen(
+            ["docker-registry", "serve", str(folder / "registry.json")], stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 20
+            while not listens(port):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise EngineError(f"no registry: {(folder / 'registry.log').read_text()}")
+                time.sleep(0.05)
+            variables = {"CONTAINERS_REGISTRIES_CONF": str(settings)}
+            yield Registry(f"127.0.0.1:{port}", folder / "images", variables)
+        finally:
+            process.terminate()
+
+
 def find_engine() -> Engine:
     """The first engine that works and can run the base image.
 
@@ -93,7 +147,8 @@ def make_engine() -> Iterator[Engine]:
     Raises:
         EngineError: a step failed.
     """
-    _install("podman", "runc", "slirp4netns")  # runc: crun refuses hybrid cgroups
+    # runc: crun refuses hybrid cgroups
+    _install("podman", "runc", "slirp4netns", "docker-registry")
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
     engine = _configure(folder)
     try:

@@ -15,8 +15,8 @@ class LedgerEntry:
     Attributes:
         at: time in UTC.
         who: the user, or who started the CI run.
-        event: ``train``, ``verdict``, ``promote``, ``rollback``, ``deploy``, ``canary`` or
-            ``stop``.
+        event: ``train``, ``verdict``, ``promote``, ``rollback``, ``push``, ``deploy``, ``canary``
+            or ``stop``.
         version: version of the package.
         details: further facts; ``env`` if an environment was changed instead of the registry;
             ``since`` if the change was earlier than its entry; ``author`` and ``entry``, who and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +24,7 @@ def cyclonedx(
         pins: its Python packages, as ``name==version``.
     """
     version = image["version"]
-    model = {
+    model: dict[str, Any] = {
         "type": "machine-learning-model",
         "bom-ref": f"model:{image['name']}",
         "name": image["name"],
@@ -34,7 +34,7 @@ def cyclonedx(
     container = {"type": "container", "bom-ref": f"base:{base['name']}", "name": base["name"]}
     if base["digest"]:
         container["version"] = base["digest"]
-    packages = [_component(pin) for pin in pins]
+    components = [container, model, *map(_component, pins)]
     root = f"image:{image['name']}"
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -50,13 +50,8 @@ def cyclonedx(
                 "properties": [{"name": "image:digest", "value": image["digest"]}],
             }
         },
-        "components": [container, model, *packages],
-        "dependencies": [
-            {
-                "ref": root,
-                "dependsOn": [each["bom-ref"] for each in (container, model, *packages)],
-            }
-        ],
+        "components": components,
+        "dependencies": [{"ref": root, "dependsOn": [each["bom-ref"] for each in components]}],
     }
 
 
@@ -71,23 +66,21 @@ def licence_list(pins: Iterable[str]) -> str:
 
 def licence_of(name: str) -> str:
     """The licence that an installed package states: an SPDX expression, or what it has instead."""
-    found = _metadata(name)
-    if found is None:
-        return _UNKNOWN
-    if expression := found.get("License-Expression"):
-        return expression
-    classifiers = found.get_all("Classifier") or ()
-    names = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")]
-    stated = (found.get("License") or "").strip().splitlines()
-    if len(stated) == 1 and len(stated[0]) < 60:  # others state its whole text
-        return stated[0]
+    facts = _facts(name)
+    if expression := facts.get("license_expression"):
+        return str(expression)
+    stated = str(facts.get("license", "")).strip()
+    if stated and "\n" not in stated and len(stated) < 60:  # others state its whole text
+        return stated
+    classifiers = (line.split(" :: ") for line in facts.get("classifier", ()))
+    names = [parts[-1] for parts in classifiers if parts[0] == "License"]
     return ", ".join(names) or _UNKNOWN
 
 
 def _component(pin: str) -> dict[str, Any]:
     name, _, version = pin.partition("==")
     url = f"pkg:pypi/{quote(name)}@{quote(version)}"
-    found, licence = _metadata(name), licence_of(name)
+    licence = licence_of(name)
     component: dict[str, Any] = {
         "type": "library",
         "bom-ref": url,
@@ -95,15 +88,16 @@ def _component(pin: str) -> dict[str, Any]:
         "version": version,
         "purl": url,
     }
-    if found is not None and found.get("License-Expression"):
+    if "license_expression" in _facts(name):
         component["licenses"] = [{"expression": licence}]
     elif licence != _UNKNOWN:
         component["licenses"] = [{"license": {"name": licence}}]
     return component
 
 
-def _metadata(name: str) -> PackageMetadata | None:
+def _facts(name: str) -> Mapping[str, Any]:
+    """The metadata of an installed package; empty if it is not installed."""
     try:
-        return metadata(name)
+        return metadata(name).json
     except PackageNotFoundError:
-        return None
+        return {}

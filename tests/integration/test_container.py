@@ -1,17 +1,21 @@
-"""The container image of the champion's Bento: its contents, its predictions and its settings."""
+"""The container image of the champion's Bento: layers, contents, predictions, settings, a push."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +25,19 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from infrastructure.deployment.golden import Golden, check_golden_predictions, golden_of
+from infrastructure.registry.ledger import FileLedger
 from shared.paths import ROOT
-from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
+from tests.container_engine import (
+    BASE,
+    PYTHON,
+    Engine,
+    EngineError,
+    Registry,
+    find_engine,
+    make_engine,
+    may_make_engine,
+    serve_registry,
+)
 from tests.kubernetes_tools import kubernetes_tools
 from tests.served import Home, free_port
 
@@ -128,6 +143,14 @@ def _image(engine: Engine, built: Built) -> Iterator[Image]:
         yield image
 
 
+@pytest.fixture(scope="module", name="registry")
+def _registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    if not shutil.which("docker-registry"):
+        pytest.skip("no image registry: install Debian's docker-registry")
+    with serve_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
 @pytest.fixture(scope="module", name="served")
 def _served(image: Image) -> Iterator[Container]:
     with _run(image) as container:
@@ -139,7 +162,115 @@ def test_the_receipt_names_the_image_and_its_engine(image: Image, built: Built) 
     assert image.receipt["engine"] == image.engine.name
     assert image.receipt["image"] == built.receipt["bento_tag"]
     assert image.receipt["version"] == built.receipt["version"]
-    image.engine.run("image", "inspect", image.name)
+    found = _inspect(image.engine, image.name)
+    assert image.receipt["digest"].removeprefix("sha256:") == found["Id"].removeprefix("sha256:")
+    assert image.receipt["size"] == found["Size"] < 600e6
+    labels = found["Config"]["Labels"]
+    assert labels["org.opencontainers.image.version"] == built.receipt["version"]
+    assert labels["org.opencontainers.image.revision"] == image.receipt["revision"]
+    assert labels["org.opencontainers.image.base.digest"] == image.receipt["base_digest"]
+    assert labels["mlops.package.digest"] == f"sha256:{image.receipt['package_digest']}"
+
+
+@pytest.mark.nightly
+def test_the_bill_of_materials_lists_what_is_installed_in_the_image(
+    served: Container, built: Built
+) -> None:
+    script = (
+        "from importlib.metadata import distributions as found; "
+        "print(*sorted(f'{each.name}=={each.version}' for each in found()))"
+    )
+    bill = json.loads((built.receipts / "sbom.cdx.json").read_text(encoding="utf-8"))
+    libraries = [each for each in bill["components"] if each["type"] == "library"]
+    listed = {f"{each['name']}=={each['version']}" for each in libraries}
+    installed = served.run("python", "-c", script).split()
+    assert {re.sub("[-_.]+", "-", each.partition("==")[0]).lower() for each in installed} == {
+        each.partition("==")[0] for each in listed
+    }
+    assert len(installed) == len(listed) > 30
+    licences = (built.receipts / "licences.tsv").read_text(encoding="utf-8").splitlines()
+    assert len(licences) == len(listed) + 1
+
+
+@pytest.mark.nightly
+def test_the_image_has_no_compiler_and_no_pip_in_its_environment(served: Container) -> None:
+    script = "import shutil; print(*filter(shutil.which, ['gcc', 'cc', 'make', 'git']))"
+    assert served.run("python", "-c", script).split() == []
+    assert served.run("find", "/app/.venv", "-name", "pip*", "-path", "*/bin/*").split() == []
+    folders = ("/root", "/home", "/tmp", "/app")
+    assert served.run("find", *folders, "-name", "*.whl", user="0").split() == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("variable", ["PORT", "AIP_HTTP_PORT"])
+def test_the_health_check_asks_the_port_on_which_the_container_listens(
+    image: Image, variable: str
+) -> None:
+    with _run(image, listens=8080, port_variable=variable) as container:
+        found = _inspect(image.engine, image.name)
+        check = (found.get("Healthcheck") or found["Config"]["Healthcheck"])["Test"]
+        assert check[0] == "CMD"
+        container.run(*check[1:])
+        with pytest.raises(EngineError):  # nothing listens there
+            image.engine.run("exec", "--env", f"{variable}=9", container.name, *check[1:])
+
+
+@pytest.mark.nightly
+def test_a_new_model_of_the_same_code_changes_only_the_last_layer(
+    image: Image,
+    built: Built,
+    registry: Registry,
+    get_home: Callable[[str], Home],
+    tmp_path: Path,
+) -> None:
+    _push(image, built, registry)
+    before = registry.size
+    home = get_home(built.model).copy(tmp_path / "home")
+    done = home.make("-B", "bento-build", f"MODEL={built.model}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    receipt = json.loads((home.receipts_of(built.model) / "bento-build.json").read_text())
+    assert receipt["version"] != built.receipt["version"]
+    other = replace(built, home=home.folder, receipt=receipt)
+    with _containerize(image.engine, other) as new:
+        first, second = (_inspect(image.engine, each.name) for each in (image, new))
+        assert first["RootFS"]["Layers"][:-1] == second["RootFS"]["Layers"][:-1]
+        assert first["RootFS"]["Layers"][-1] != second["RootFS"]["Layers"][-1]
+        _push(new, other, registry)
+    assert 0 < registry.size - before < 2e6  # the model, the list of layers and the configuration
+
+
+@pytest.mark.nightly
+def test_a_push_puts_the_digest_of_the_registry_on_record(
+    image: Image, built: Built, registry: Registry
+) -> None:
+    receipt = _push(image, built, registry)
+    name = built.receipt["model_name"]
+    reference = f"{registry.address}/team/{name}@{receipt['digest']}"
+    assert receipt["reference"] == reference
+    entry = FileLedger(built.home / "ledger.jsonl").entries()[-1]
+    assert (entry.event, entry.version) == ("push", built.receipt["version"])
+    assert entry.details["digest"] == receipt["digest"]
+    assert _digest_in(registry, f"team/{name}", built.receipt["version"]) == receipt["digest"]
+    engine = replace(image.engine, environment={**image.engine.environment, **registry.environment})
+    engine.run("pull", "--quiet", reference, seconds=300)
+    labels = _inspect(engine, reference)["Config"]["Labels"]
+    assert labels["mlops.package.digest"] == f"sha256:{image.receipt['package_digest']}"
+
+
+@pytest.mark.nightly
+def test_an_image_can_be_built_on_a_base_by_its_digest(
+    image: Image, built: Built, registry: Registry
+) -> None:
+    engine = replace(image.engine, environment={**image.engine.environment, **registry.environment})
+    base = f"{registry.address}/library/python:{PYTHON}-slim"
+    engine.run("tag", BASE, base)
+    engine.run("push", "--quiet", base, seconds=300)
+    digest = _digest_in(registry, "library/python", f"{PYTHON}-slim")
+    with _containerize(engine, built, f"{base}@{digest}", **registry.environment) as pinned:
+        assert pinned.receipt["base_digest"] == digest
+        labels = _inspect(engine, pinned.name)["Config"]["Labels"]
+        assert labels["org.opencontainers.image.base.name"] == base
+        assert labels["org.opencontainers.image.base.digest"] == digest
 
 
 @pytest.mark.nightly
@@ -200,7 +331,7 @@ def test_a_regression_reproduces_golden_predictions(
 def test_a_locked_down_container_needs_one_writable_folder(image: Image, built: Built) -> None:
     locked = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
     state = ("--tmpfs=/state:mode=1777", "--env=BENTOML_HOME=/state", "--env=TMPDIR=/state")
-    with _run(image, *locked, *state) as container:
+    with _run(image, *locked, *state, *_memory_limit(image)) as container:
         check_golden_predictions(container.port, built.golden, built.receipt["version"])
         assert "predictions.db" in container.run("ls", "/state").split()
 
@@ -251,6 +382,35 @@ def test_the_pod_of_the_chart_runs_and_stops_by_itself(
         image.engine.run("kube", "down", str(file))
 
 
+@pytest.mark.nightly
+def test_a_stopping_container_loses_no_request(image: Image, built: Built) -> None:
+    rows, statuses, failures = built.golden.rows, Counter[int](), []
+
+    def send(port: int) -> None:
+        """Send requests as a proxy does: until the service says that it is not ready."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            while client.get("/readyz").status_code == 200:
+                try:
+                    statuses[client.post("/predict", json=rows).status_code] += 1
+                except httpx.HTTPError as error:
+                    failures.append(error)
+
+    with (
+        _run(image, "--env=SERVING_DRAIN_SECONDS=2") as container,
+        ThreadPoolExecutor(max_workers=4) as clients,
+    ):
+        sent = [clients.submit(send, container.port) for _ in range(4)]
+        _wait_until(lambda: statuses[200] > 100, "requests are answered")
+        before = statuses[200]
+        image.engine.run("stop", "-t", "30", container.name)
+        for each in sent:
+            each.result()
+        assert not failures
+        assert set(statuses) == {200} and statuses[200] > before
+        state = image.engine.run("inspect", "--format={{.State.ExitCode}}", container.name)
+        assert state.strip() == "0"
+
+
 def test_without_an_engine_the_build_fails_with_3_and_says_what_to_do(tmp_path: Path) -> None:
     receipt = tmp_path / "containerize.json"
     module = (sys.executable, "-m", "infrastructure.cli", "containerize")
@@ -296,14 +456,53 @@ def test_an_image_that_cannot_be_built_is_an_error_and_leaves_no_receipt(
 
 
 @contextmanager
-def _containerize(engine: Engine, built: Built) -> Iterator[Image]:
-    done = built.make("containerize", f"ENGINE={engine.name}", **engine.build_environment)
+def _containerize(
+    engine: Engine, built: Built, base: str = BASE, **environment: str
+) -> Iterator[Image]:
+    variables = {**engine.build_environment, **environment}
+    done = built.make("containerize", f"ENGINE={engine.name}", f"BASE={base}", **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     receipt = json.loads(built.image_receipt.read_text(encoding="utf-8"))
     try:
         yield Image(engine, receipt["image"], receipt)
     finally:
         engine.run("rmi", "--force", receipt["image"])
+
+
+def _push(image: Image, built: Built, registry: Registry) -> dict[str, Any]:
+    variables = {**image.engine.build_environment, **registry.environment}
+    old = f"--assume-old={built.image_receipt}"  # only the ledger's home differs
+    done = built.make(old, "push", f"REGISTRY={registry.address}/team", **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    receipt: dict[str, Any] = json.loads((built.receipts / "push.json").read_text(encoding="utf-8"))
+    return receipt
+
+
+def _digest_in(registry: Registry, name: str, tag: str) -> str:
+    accepted = (
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+    )
+    response = httpx.head(
+        f"http://{registry.address}/v2/{name}/manifests/{tag}",
+        headers={"Accept": ", ".join(accepted)},
+    )
+    return response.headers["Docker-Content-Digest"]
+
+
+def _inspect(engine: Engine, image: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(engine.run("image", "inspect", image))[0]
+    return found
+
+
+def _memory_limit(image: Image) -> list[str]:
+    """A limit of memory, if the control groups of this machine allow one."""
+    limit = ["--memory=512m"]
+    try:
+        image.engine.run("run", "--rm", *limit, "--entrypoint=true", image.name)
+    except EngineError:
+        return []
+    return limit
 
 
 def _make(
@@ -317,6 +516,7 @@ def _make(
         "BENTOML_HOME": str(home / "bentoml"),
         "RECEIPTS_DIR": str(home / "build"),
         "RELEASES_DIR": str(home / "releases"),
+        "LEDGER": str(home / "ledger.jsonl"),
     }
     outer = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")  # of the make that runs tests
     return subprocess.run(
