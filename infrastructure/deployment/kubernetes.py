@@ -228,7 +228,8 @@ class Kubernetes:
         if revisions and revisions[-1]["status"].startswith("pending"):
             raise DeploymentError(
                 f"another deployment of {self._namespace}/{self._name} is in progress since "
-                f"{revisions[-1]['updated']}; if it was killed, roll back first"
+                f"{revisions[-1]['updated']}; if it was killed, roll back first, or stop it if it "
+                "was the first one"
             )
         deployed = [each["revision"] for each in revisions if each["status"] == "deployed"]
         return deployed[-1] if deployed else None
