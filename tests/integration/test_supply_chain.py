@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from application.inference.api_keys import entry_of, new_key
+from infrastructure.deployment.golden import golden_of
 from shared.paths import ROOT
 from tests.served import Home, MakeHome, free_port
 
@@ -51,13 +52,10 @@ def test_planted_secrets_are_in_no_log_image_run_ledger_or_report(
             done = own.make(*goals, f"PORT={port}", **planted)
             assert done.returncode == 0, done.stdout + done.stderr
             shown += done.stdout + done.stderr
-        for sent in (key, f"{key}x"):
-            response = httpx.post(
-                f"http://127.0.0.1:{port}/predict",
-                json=json.loads((own.receipts / "bento-build.json").read_text("utf-8")) and [[1]],
-                headers={"X-API-Key": sent},
-            )
-            assert (response.status_code == 401) == (sent != key)
+        rows, address = golden_of(own.receipts / "bento").rows, f"http://127.0.0.1:{port}/predict"
+        for sent, status in ((key, 200), (f"{key}x", 401)):
+            response = httpx.post(address, json=rows, headers={"X-API-Key": sent})
+            assert response.status_code == status
             shown += response.text
         watched = own.make("watch", "ONCE=1", **planted)
         assert watched.returncode != 0  # its log cannot be reached
@@ -66,6 +64,8 @@ def test_planted_secrets_are_in_no_log_image_run_ledger_or_report(
         stopped = own.make("stop", **planted)
     shown += stopped.stdout + stopped.stderr
 
+    (kept,) = own.folder.glob("releases/*/previous.json")
+    assert planted["PREDICTION_LOG_URL"] in kept.read_text("utf-8")  # the service had it
     secrets = [key, *(value for name, value in planted.items() if "planted" in value)]
     words = [key] + [word for text in secrets for word in _words(text)]
     assert [word for word in words if word in shown] == []
