@@ -10,17 +10,24 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 poetry=$(bash scripts/setup/setup_poetry.sh)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$poetry" export --with dev,notebook --all-extras 2>"$folder/log" >"$folder/requirements.txt" || {
+"$poetry" export --with dev,notebook --all-extras --without-hashes 2>"$folder/log" >"$folder/all" || {
     cat "$folder/log" >&2
     exit 3
 }
+# for every platform; pip-audit accepts one version of a package, so further ones are audited alone
+sed 's/ *;.*//' "$folder/all" |
+    awk -v folder="$folder" '{ split($0, name, "=="); print >(folder "/requirements." ++seen[name[1]]) }'
 ignored=()
 for id in ${IGNORE:-}; do ignored+=(--ignore-vuln "$id"); done
-# pip-audit fails with 1 in either case, but writes a report only if it has looked up every package
-.venv/bin/python -m uv tool run --native-tls --quiet pip-audit@2.10.1 --disable-pip \
-    --requirement "$folder/requirements.txt" --progress-spinner off --desc off \
-    --format markdown --output "$folder/report" "${ignored[@]}" || {
-    [ -s "$folder/report" ] || { echo "error: no result: the packages could not be looked up, see above" >&2; exit 3; }
-    cat "$folder/report"
-    exit 1
-}
+found=0
+for requirements in "$folder"/requirements.*; do
+    # pip-audit fails with 1 in either case, but writes a report only if it has looked up every package
+    .venv/bin/python -m uv tool run --native-tls --quiet pip-audit@2.10.1 --disable-pip --no-deps \
+        --requirement "$requirements" --progress-spinner off --desc off \
+        --format markdown --output "$requirements.report" "${ignored[@]}" || {
+        [ -s "$requirements.report" ] || { echo "error: no result: packages could not be looked up, see above" >&2; exit 3; }
+        cat "$requirements.report"
+        found=1
+    }
+done
+exit $found

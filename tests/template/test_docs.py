@@ -49,7 +49,7 @@ from tests.template.makefiles import HELP, MAKEFILES
 
 TRANSLATIONS = sorted(path.name for path in ROOT.glob("README.*.md"))
 READMES = ["README.md", *TRANSLATIONS]
-WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md"]
+WRITTEN = [*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
 DOCUMENTS = [
     *WRITTEN,
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),

@@ -21,6 +21,7 @@ from tests.webhook import webhook
 
 WORKFLOW = ROOT / ".github/workflows/ci-cd.yml"
 DEPLOY = ROOT / ".github/workflows/deploy.yml"
+RELEASE = ROOT / ".github/workflows/release.yml"
 WATCH = ROOT / ".github/workflows/watch.yml"
 NIGHTLY = ROOT / ".github/workflows/nightly.yml"
 HOOKS = ROOT / ".pre-commit-config.yaml"
@@ -45,6 +46,10 @@ OTHER_STEPS = {
     "Install Prometheus": {"sudo"},
     "Find the last state": {"gh", "echo"},
     "Comment": {"gh", "cat", "echo"},
+    "Find the build": {"gh", "echo"},
+    "Log in": {"docker"},
+    "Read the receipt": {"jq"},
+    "Publish": {"gh"},
 }
 
 # Jobs, each with the jobs that must have passed before.
@@ -280,7 +285,7 @@ def test_the_job_that_may_comment_runs_no_code_of_the_pull_request() -> None:
 
 
 def test_the_workflow_may_only_read_the_repository() -> None:
-    for path in (WORKFLOW, DEPLOY, WATCH, NIGHTLY):
+    for path in (WORKFLOW, DEPLOY, WATCH, RELEASE, NIGHTLY):
         assert load(path)["permissions"] == {"contents": "read"}, path.name
 
 
@@ -307,7 +312,7 @@ def test_changed_documents_are_distinguished_from_other_changes(copy: Home) -> N
 def test_pull_requests_do_not_change_the_registry_of_all_runs() -> None:
     uri = load(WORKFLOW)["env"]["MLFLOW_TRACKING_URI"]
     assert uri.startswith("${{ github.event_name != 'pull_request' && vars.MLFLOW_TRACKING_URI")
-    for path in (DEPLOY, WATCH):
+    for path in (DEPLOY, WATCH, RELEASE):
         found = load(path)["env"]["MLFLOW_TRACKING_URI"]
         assert found == "${{ vars.MLFLOW_TRACKING_URI }}", path.name
 
@@ -468,6 +473,35 @@ def test_the_verdict_is_one_comment_that_is_changed_by_later_runs(
     comment = (tmp_path / "comment.md").read_text("utf-8")
     assert comment.startswith("<!-- m -->\n### some_model: accepted\n")
     assert "[Report with figures](https://report)" in comment
+
+
+def test_a_release_publishes_the_build_that_production_got() -> None:
+    workflow = load(RELEASE)
+    assert workflow["on"] == {"push": {"tags": ["v*"]}}
+    (job,) = workflow["jobs"].values()
+    assert targets_of(job["steps"]) == ["state-load", "push"]
+    download = next(each for each in job["steps"] if "download-artifact" in each.get("uses", ""))
+    assert download["with"]["name"] == "state-production"
+    attested = [step["with"] for step in job["steps"] if "actions/attest@" in step.get("uses", "")]
+    assert len({each["subject-digest"] for each in attested}) == 1
+    assert [each.get("sbom-path", "") != "" for each in attested] == [False, True]
+
+
+def test_a_release_attests_the_image_in_the_receipt_of_the_push(tmp_path: Path) -> None:
+    receipt = tmp_path / "build/petals/push.json"
+    receipt.parent.mkdir(parents=True)
+    digest = f"sha256:{'0' * 64}"
+    receipt.write_text(json.dumps({"reference": f"ghcr.io/me/petals@{digest}", "digest": digest}))
+    (job,) = load(RELEASE)["jobs"].values()
+    step = next(step for step in job["steps"] if step["name"] == "Read the receipt")
+    output = tmp_path / "output"
+    done = run_step(step, tmp_path, GITHUB_OUTPUT=str(output))
+    assert done.returncode == 0, done.stderr
+    assert output.read_text("utf-8").splitlines() == [
+        "name=ghcr.io/me/petals",
+        f"digest={digest}",
+        "sbom=build/petals/sbom.cdx.json",
+    ]
 
 
 def test_git_hooks_only_call_make_and_gitleaks() -> None:

@@ -58,7 +58,13 @@ def test_every_setting_is_tested_here() -> None:
         *DATABASES.values(),
         *WHISPER.values(),
         "snapshots",
+        "api_key",
     }
+
+
+def test_the_key_for_services_elsewhere_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "a key")
+    assert settings().api_key == "a key" and "a key" not in repr(settings())
 
 
 def test_snapshots_lie_in_a_folder_or_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
