@@ -31,9 +31,9 @@ $(if $(typos),$(error unknown variable $(foreach name,$(typos),$(call with_hint,
 $(if $(shell for name in $(call quoted,$(MODEL)) $(call quoted,$(ENV)); do case $$name in (''|[!A-Za-z0-9]*|*[!A-Za-z0-9._-]*) echo wrong;; esac; done),\
 	$(error MODEL=$(MODEL) ENV=$(ENV): use letters, digits, . _ and -, starting with a letter or digit))
 
-# A wrong TARGET would be found only after the image is built.
+# TARGET of deploy, not of new-model: a wrong one would be found only after the image is built.
 TARGETS := local compose kubernetes
-$(if $(filter-out $(TARGETS),$(call typed,TARGET)),$(error TARGET=$(TARGET): use one of $(TARGETS)))
+$(if $(filter deploy,$(MAKECMDGOALS)),$(if $(filter-out $(TARGETS),$(call typed,TARGET)),$(error TARGET=$(TARGET): use one of $(TARGETS))))
 
 # Compare what is installed with the lock only once: with targets, `make -B train` would install again.
 outdated := $(shell for set in core dev all; do [ .venv/.$$set -nt poetry.lock ] || echo $$set; done)

@@ -146,6 +146,7 @@ class LocalEnvironment:
         self._patience = patience
         self._current = self._folder / "current.json"
         self._previous = self._folder / "previous.json"
+        self._before = self._folder / "before-previous.json"  # while the two are being changed
         self._starting = self._folder / "starting.json"  # a release that has no traffic yet
 
     @cached_property
@@ -213,6 +214,7 @@ class LocalEnvironment:
         with ExitStack() as stack:
             if self._folder.is_dir():
                 stack.enter_context(self._lock())
+                self._settle()
             yield
 
     def prepare(self, build: Build) -> None:
@@ -550,14 +552,12 @@ class LocalEnvironment:
                 return self._end_canary(old)
             self._clean_up(old, old, processes)
             return old
-        state, previous = (
-            path.read_bytes() if path.exists() else None for path in (self._current, self._previous)
-        )
+        state = self._current.read_bytes() if self._current.exists() else None
         note = f"replacing {old.bento_tag} when ready" if old else ""
         with self._checked(wanted, old, note) as release:
             try:
-                if old:  # before the switch, after which this command may be killed
-                    write_release(self._previous, dataclasses.replace(old, canary=None))
+                if old:
+                    self._keep_for_rollback(old)
                 self._switch(release)
                 wanted.check(release, self.port)
                 show_step("switched", f"http://127.0.0.1:{self.port} now serves {build.version}")
@@ -565,13 +565,30 @@ class LocalEnvironment:
             except BaseException:
                 if self.current_if_known() == release:
                     self._restore_state(state, old)
-                if previous is None:
-                    self._previous.unlink(missing_ok=True)
-                else:
-                    write_atomically(self._previous, previous, private=True)
+                self._settle()
                 raise
+        self._settle()
         self._clean_up(release, old, processes)
         return release
+
+    def _keep_for_rollback(self, old: Release) -> None:
+        """Note the old release as the previous one before the switch, where this may be killed."""
+        before = self._previous.read_bytes() if self._previous.exists() else b""
+        write_atomically(self._before, before, private=True)
+        write_release(self._previous, dataclasses.replace(old, canary=None))
+
+    def _settle(self) -> None:
+        """Restore the note of the previous release if the switch that it was for did not happen."""
+        if not self._before.exists():
+            return
+        current = self.current_if_known()
+        with suppress(DamagedStateError):
+            noted = read_release(self._previous)
+            if current and noted and current.folder == noted.folder:
+                self._before.replace(self._previous)
+                if not self._previous.stat().st_size:
+                    self._previous.unlink()
+        self._before.unlink(missing_ok=True)
 
     def _watch(self, release: Release, old: Release | None, seconds: int) -> None:
         """Watch the traffic of a release against that of the old one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,50 +20,57 @@ def releases(machine: Machine) -> Path:
     return machine.folder / "staging/releases"
 
 
-def is_started(machine: Machine, _: Release) -> bool:
-    """Whether the new release has a process."""
-    starting = read_release(machine.folder / "staging/starting.json")
-    return starting is not None and starting.process() is not None
+# Runs a command, and kills itself at the first event of Python's own audit whose arguments contain a
+# text: https://docs.python.org/3/library/audit_events.html
+SUICIDE = """
+import os, signal, sys
+from infrastructure.cli.__main__ import main
 
+event, text, *command = sys.argv[1:]
 
-def is_switched(machine: Machine, old: Release) -> bool:
-    """Whether the new release gets the traffic."""
-    current = read_release(machine.state)
-    return current is not None and current.folder != old.folder
+def watch(name, arguments):
+    if name == event and text in repr(arguments):
+        os.kill(os.getpid(), signal.SIGKILL)
 
-
-STEPS: dict[str, Callable[[Machine, Release], bool]] = {
-    "the new release is copied": lambda machine, _: len(list(releases(machine).iterdir())) > 2,
-    "its process is started": is_started,
-    "it gets the traffic": is_switched,
-    "the old one ends": lambda _, old: old.process() is None,
+sys.addaudithook(watch)
+sys.exit(main(command))
+"""
+STEPS: dict[str, Callable[[Machine, Release], tuple[str, str]]] = {
+    "before its process starts": lambda *_: ("subprocess.Popen", "bentoml"),
+    "while it starts": lambda *_: ("http.client.connect", ""),
+    "before the switch": lambda *_: ("os.rename", "current.json"),
+    "after the switch": lambda machine, _: ("http.client.connect", str(machine.port)),
+    "before the old one ends": lambda _, old: ("os.kill", f"({old.pid}, "),
+    "before old folders are removed": lambda *_: ("shutil.rmtree", "/releases/"),
 }
 
 
-@pytest.mark.parametrize("action", ["deploy", "rollback-release"])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("action", "step"),
+    [
+        *(("deploy", step) for step in STEPS),
+        *(("rollback-release", step) for step in ("before the switch", "after the switch")),
+    ],
+)
 def test_a_killed_command_fails_no_request_and_is_finished_by_the_next(
     machine: Machine, step: str, action: str
 ) -> None:
     machine.deploy("1")
-    old = machine.deploy("2")
-    build = machine.build("3")
+    old, build = machine.deploy("2"), machine.build("3")
     command = [action, "--port", str(machine.port)]
     if action == "deploy":
         command += ["--bento", str(build.bento.parent / "bento-build.json"), "--watch", "1"]
     with machine.traffic() as statuses:
-        program = [sys.executable, "-m", "infrastructure.cli", *command]
-        with subprocess.Popen(program, stdout=subprocess.DEVNULL) as process:
-            while process.poll() is None and not STEPS[step](machine, old):
-                time.sleep(0.001)
-            process.kill()
-        killed = process.returncode == -signal.SIGKILL
-        assert killed or step == "the old one ends"  # after which little is left to do
+        event = STEPS[step](machine, old)
+        done = subprocess.run([sys.executable, "-c", SUICIDE, *event, *command], check=False)
+        assert done.returncode == -signal.SIGKILL
         assert main(["status"]) == 0
-        going_back = action == "rollback-release" and STEPS["it gets the traffic"](machine, old)
-        assert going_back or main(command) == 0
+        current = read_release(machine.state)
+        has_switched = current is not None and current.folder != old.folder
+        assert has_switched == ("before the switch" not in step and "start" not in step)
+        # once more, a rollback would go forward again
+        assert (has_switched and action == "rollback-release") or main(command) == 0
         assert main(["smoke", "--port", str(machine.port)]) == 0
-        time.sleep(0.1)
     assert set(statuses) == {200} and len(statuses) > 20
     expected = "3" if action == "deploy" else "1"
     assert machine.served_versions(3) == {expected}
