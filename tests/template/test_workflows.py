@@ -120,9 +120,9 @@ def local_hooks() -> list[dict[str, Any]]:
     return [hook for repo in repos if repo["repo"] == "local" for hook in repo["hooks"]]
 
 
-def changes(clone: Home, base: str) -> str:
+def changes(clone: Home, commit: str) -> str:
     """What `make changes` prints for a clone."""
-    command = ["make", "--silent", "changes", f"BASE={base}"]
+    command = ["make", "--silent", "changes", f"COMMIT={commit}"]
     done = subprocess.run(command, cwd=clone.root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
