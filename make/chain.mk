@@ -155,8 +155,8 @@ state-load: $(CORE) ## Unpack state.tar.gz, unless this clone would lose state; 
 ##@ Continuous integration
 verdict: ## Print the last verdict on MODEL in Markdown: gates, quality, comparison with the champion
 	@cat $(RECEIPTS)/validation/verdict.md 2>/dev/null || { echo 'error: no verdict on $(MODEL): run make validate' >&2; exit 1; }
-changes: ## Print code=false if only documents differ from the commit BASE, else code=true
-	@if git diff --quiet $(call quoted,$(call typed,BASE)) HEAD -- . ':!*.md' ':!docs' ':!LICENSE' 2>/dev/null; then echo code=false; else echo code=true; fi
+changes: ## Print code=false if only documents differ from the commit COMMIT, else code=true
+	@if git diff --quiet $(call quoted,$(call typed,COMMIT)) HEAD -- . ':!*.md' ':!docs' ':!LICENSE' 2>/dev/null; then echo code=false; else echo code=true; fi
 secrets: $(DEV) ## Search every commit for secrets, with gitleaks
 	@$(PY) -m pre_commit run --all-files --hook-stage manual gitleaks-history
 audit: $(CORE) ## Compare poetry.lock with the known vulnerabilities; IGNORE="ID ..." accepts some

@@ -19,7 +19,11 @@ TARGET = re.compile(r"\bmake ([a-z][a-z-]*)")
 
 # What GitHub has and GitLab does itself: the comment is a link in the merge request, rules see what
 # changed, and there is no state of the last run.
-ONLY_GITHUB = {"code-quality": {"changes"}, "model-training": {"state-load"}}
+ONLY_GITHUB = {
+    "code-quality": {"changes"},
+    "model-training": {"state-load"},
+    "build-service": {"gc"},
+}
 KEYWORDS = {"stages", "workflow", "variables", "default"}
 
 

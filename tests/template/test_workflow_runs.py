@@ -27,7 +27,14 @@ import yaml
 from application.inference.api_keys import entry_of, new_key
 from infrastructure.registry.ledger import FileLedger
 from shared.paths import ROOT
-from tests.container_engine import Engine, EngineError, find_engine, make_engine, may_make_engine
+from tests.container_engine import (
+    BASE,
+    Engine,
+    EngineError,
+    find_engine,
+    make_engine,
+    may_make_engine,
+)
 from tests.served import add_petals, commit_all, copy_clone, free_port
 from tests.webhook import webhook
 
@@ -178,6 +185,8 @@ def _clone(clone: Path) -> Path:
     workflow = yaml.safe_load(path.read_text("utf-8"))
     workflow["on"] = workflow.pop(True)  # as YAML 1.1 reads it
     jobs = workflow["jobs"]
+    image = next(step for step in jobs["build-service"]["steps"] if "image" in step["name"])
+    image["run"] += f" BASE={BASE}"  # an engine without a registry has no pinned one
     for job in CHECKS:
         jobs[job]["steps"] = jobs[job]["steps"][:1]
     jobs["unit-tests"]["strategy"]["matrix"]["python"] = ["3.11"]

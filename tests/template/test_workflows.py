@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 import yaml
 
 from infrastructure.cli.__main__ import command_names
+from infrastructure.deployment.local import PORTS
 from shared.paths import ROOT
+from shared.settings import MonitorSettings
 from tests.served import Home, commit_all, free_port
 from tests.template.makefiles import HELP
 from tests.webhook import webhook
@@ -26,6 +29,7 @@ WATCH = ROOT / ".github/workflows/watch.yml"
 NIGHTLY = ROOT / ".github/workflows/nightly.yml"
 HOOKS = ROOT / ".pre-commit-config.yaml"
 DEVCONTAINER = ROOT / ".devcontainer/devcontainer.json"
+CUDA_CONTAINER = ROOT / ".devcontainer/cuda/devcontainer.json"
 
 ACTION_FILES = [
     *sorted((ROOT / ".github/workflows").glob("*.y*ml")),
@@ -116,9 +120,9 @@ def local_hooks() -> list[dict[str, Any]]:
     return [hook for repo in repos if repo["repo"] == "local" for hook in repo["hooks"]]
 
 
-def changes(clone: Home, base: str) -> str:
+def changes(clone: Home, commit: str) -> str:
     """What `make changes` prints for a clone."""
-    command = ["make", "--silent", "changes", f"BASE={base}"]
+    command = ["make", "--silent", "changes", f"COMMIT={commit}"]
     done = subprocess.run(command, cwd=clone.root, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
@@ -524,10 +528,31 @@ def test_both_kinds_of_git_hook_are_installed() -> None:
     assert load(HOOKS)["default_install_hook_types"] == stages
 
 
-def test_the_dev_container_uses_the_ordinary_install_script() -> None:
-    shell, script, option = json.loads(DEVCONTAINER.read_text("utf-8"))["postCreateCommand"].split()
-    assert (shell, option) == ("bash", "--install-only")
-    assert (ROOT / script).is_file()
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [(DEVCONTAINER, "make install-dev"), (CUDA_CONTAINER, "make install ACCELERATOR=cuda")],
+)
+def test_a_dev_container_installs_what_is_typed_next(path: Path, command: str) -> None:
+    container = json.loads(path.read_text("utf-8"))
+    assert container["postCreateCommand"] == command
+    assert MAKE_STEP.fullmatch(command)[1] in HELP  # type: ignore[index]
+    for commands in (".venv/bin", ".poetry/bin"):  # jupyter and black; poetry
+        assert f"${{containerWorkspaceFolder}}/{commands}:" in container["remoteEnv"]["PATH"]
+    assert 'options=(--with "dev,notebook")' in (ROOT / "scripts/setup/install.sh").read_text()
+
+
+def test_the_dev_container_for_gpus_differs_only_in_what_gpus_need() -> None:
+    plain, cuda = (json.loads(path.read_text("utf-8")) for path in (DEVCONTAINER, CUDA_CONTAINER))
+    assert cuda.pop("hostRequirements") == {"gpu": True}
+    assert cuda.pop("runArgs") == ["--gpus", "all"]
+    for key in ("name", "postCreateCommand"):
+        assert plain.pop(key) != cuda.pop(key)
+    assert plain == cuda
+
+
+def test_a_dev_container_has_a_container_engine_of_its_own() -> None:
+    (feature,) = json.loads(DEVCONTAINER.read_text("utf-8"))["features"]
+    assert re.fullmatch(r"ghcr\.io/devcontainers/features/docker-in-docker:\d+\.\d+\.\d+", feature)
 
 
 def test_the_dev_container_has_the_python_of_ci() -> None:
@@ -540,8 +565,25 @@ def test_the_dev_container_has_the_python_of_ci() -> None:
 def test_the_dev_container_forwards_the_ports_of_the_service_mlflow_and_jupyter() -> None:
     container = json.loads(DEVCONTAINER.read_text("utf-8"))
     assert container["forwardPorts"] == [3000, 5000, 8888]
-    assert set(container["portsAttributes"]) == {"3000", "5000", "8888"}
+    fields = MonitorSettings.model_fields.items()
+    others = [field.default for name, field in fields if name.endswith("_port")]
+    expected = {*container["forwardPorts"], *PORTS.values(), *others}
+    assert set(container["portsAttributes"]) == {str(port) for port in expected}
     assert all(port["label"] for port in container["portsAttributes"].values())
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("path", [DEVCONTAINER, CUDA_CONTAINER])
+def test_the_dev_container_is_read_by_its_command_line_tool(path: Path) -> None:
+    if not shutil.which("npx"):
+        pytest.skip("npx is not installed")
+    tool = ("npx", "--yes", "@devcontainers/cli@0.89.0", "read-configuration")
+    arguments = ("--workspace-folder", str(ROOT), "--config", str(path), "--docker-path", "true")
+    done = subprocess.run([*tool, *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)["configuration"]
+    assert read["postCreateCommand"] == json.loads(path.read_text("utf-8"))["postCreateCommand"]
+    assert read["remoteEnv"]["PATH"].startswith(f"/workspaces/{ROOT.name}/.venv/bin:")
 
 
 def _vscode(name: str) -> Any:
