@@ -84,7 +84,8 @@ $(RECEIPTS)/bento-build.json: $$(champion) application/inference/services/bentof
 	@mkdir -p $(@D); rm -f $@; echo "bento-build $(MODEL)"
 	@$(MLOPS) bento-build --model $(MODEL) --receipt $@
 
-$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json infrastructure/packaging/Dockerfile $$(call changed,containerize) | $(CORE)
+# `make push` alone pushes what was built, with whatever ENGINE and BASE that was.
+$(RECEIPTS)/containerize.json: $(RECEIPTS)/bento-build.json infrastructure/packaging/Dockerfile $$(if $$(filter-out push,$$(MAKECMDGOALS)),$$(call changed,containerize)) | $(CORE)
 	@mkdir -p $(@D); rm -f $@; echo "containerize $(MODEL)"
 	@$(MLOPS) containerize --bento $< $(call args,ENGINE BASE) --receipt $@
 	@$(call remember,containerize)
