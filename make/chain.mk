@@ -32,7 +32,7 @@ $(if $(shell for name in $(call quoted,$(MODEL)) $(call quoted,$(ENV)); do case 
 	$(error MODEL=$(MODEL) ENV=$(ENV): use letters, digits, . _ and -, starting with a letter or digit))
 
 # TARGET of deploy, not of new-model: a wrong one would be found only after the image is built.
-TARGETS := local compose kubernetes
+TARGETS := local compose kubernetes sagemaker
 $(if $(filter deploy,$(MAKECMDGOALS)),$(if $(filter-out $(TARGETS),$(call typed,TARGET)),$(error TARGET=$(TARGET): use one of $(TARGETS))))
 
 # Compare what is installed with the lock only once: with targets, `make -B train` would install again.

@@ -30,6 +30,8 @@ from infrastructure.deployment.variables import KEYS, Variables
 from infrastructure.registry.ledger import open_ledger
 from shared.settings import Settings
 
+BUILD = "run make containerize"
+
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add where to deploy to, and the options of each target."""
@@ -39,6 +41,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--namespace", help="of kubernetes (default: default)")
     group.add_argument("--context", help="of kubernetes (default: the current one)")
     group.add_argument("--values", help="of kubernetes: files for the chart, separated by commas")
+    group.add_argument("--role", help="of sagemaker: ARN of the role that it assumes")
+    group.add_argument("--instance", help="of sagemaker: kind of instance (default: ml.m5.large)")
 
 
 def chosen_place(args: argparse.Namespace, folder: Path, model: str) -> Place | None:
@@ -60,7 +64,7 @@ def chosen_place(args: argparse.Namespace, folder: Path, model: str) -> Place | 
         )
     given = {
         name: getattr(args, name)
-        for name in ("port", "engine", "namespace", "context")
+        for name in ("port", "engine", "namespace", "context", "role", "instance")
         if getattr(args, name)
     }
     if args.values:
@@ -89,8 +93,8 @@ def deploy_to(
     settings = Settings.load()
     ledger = open_ledger(settings.ledger)
     wanted = Wanted(
-        _image_of(build, receipts / "containerize.json", "image", "run make containerize"),
-        reference_of(place, build, receipts),
+        _image_of(build, receipts / "containerize.json", "image", BUILD),
+        _reference(place, build, receipts),
         build.version,
         workers,
         golden_of(build.bento),
@@ -106,16 +110,23 @@ def deploy_to(
             env=folder.name,
             target=place.target,
             bento_tag=build.bento_tag,
-            digest=wanted.reference.rpartition("@")[2] or None,
+            digest=digest_of(place, build, receipts),
         )
 
 
-def reference_of(place: Place, build: Build, receipts: Path) -> str:
-    """The pushed image of a build; empty if the target needs none.
+def digest_of(place: Place, build: Build, receipts: Path) -> str:
+    """The digest of the image to deploy: that in the registry, or that in the container engine.
 
     Raises:
-        DeploymentError: it was not pushed.
+        DeploymentError: there is no image of this build, or it was not pushed.
     """
+    if reference := _reference(place, build, receipts):
+        return reference.rpartition("@")[2]
+    return _image_of(build, receipts / "containerize.json", "digest", BUILD)
+
+
+def _reference(place: Place, build: Build, receipts: Path) -> str:
+    """The pushed image of a build; empty if the target needs none."""
     if place.target not in PUSHED:
         return ""
     advice = f"push it, with make push REGISTRY=…, or make deploy TARGET={place.target} REGISTRY=…"

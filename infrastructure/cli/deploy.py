@@ -22,9 +22,10 @@ from infrastructure.cli._releases import (
     open_environment,
     record_change,
 )
-from infrastructure.cli._targets import add_target, chosen_place, deploy_to, reference_of
+from infrastructure.cli._targets import add_target, chosen_place, deploy_to, digest_of
 from infrastructure.compute.receipts import read_build
 from infrastructure.deployment.local import Build
+from infrastructure.deployment.targets import WITH_KEYS
 from infrastructure.deployment.variables import KEYS, explicit_variables
 from infrastructure.provenance import SOURCES, uncommitted
 from infrastructure.registry.ledger import open_ledger
@@ -84,8 +85,8 @@ def run(args: argparse.Namespace) -> None:
             if getattr(args, name):
                 raise DeploymentError(f"TARGET={place.target} does not have {name.upper()}")
         if args.env == PRODUCTION:
-            identity = reference_of(place, build, receipts).rpartition("@")[2] or build.bento_tag
-            has_keys = bool(explicit.get(KEYS) or settings.api_key)
+            identity = digest_of(place, build, receipts)
+            has_keys = bool(explicit.get(KEYS) or settings.api_key or place.target in WITH_KEYS)
             _check_production(build, identity, has_keys, args.allow, settings)
         deploy_to(place, folder, build, receipts, args.workers, explicit)
         return

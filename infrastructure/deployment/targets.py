@@ -15,14 +15,16 @@ from domain.errors import DeploymentError
 from infrastructure.deployment.compose import Compose, Deployed
 from infrastructure.deployment.golden import Golden
 from infrastructure.deployment.kubernetes import Image, Kubernetes
+from infrastructure.deployment.sagemaker import Instances, SageMaker
 from infrastructure.monitoring.stack.configuration import Addresses
-from infrastructure.packaging.container_engine import find_engine
+from infrastructure.packaging.container_engine import ContainerEngine, find_engine, run_command
 from shared.files import write_atomically
 from shared.settings import MonitorSettings
 
 LOCAL = "local"
-TARGETS = (LOCAL, "compose", "kubernetes")
+TARGETS = (LOCAL, "compose", "kubernetes", "sagemaker")
 PUSHED = ("kubernetes",)  # which pull the image from a registry
+WITH_KEYS = ("sagemaker",)  # which authenticate callers themselves
 RECORD = "target.json"
 _LONGEST_NAME = 49  # of an endpoint of SageMaker; Helm allows 53
 
@@ -37,6 +39,7 @@ class Place:
         port: of the service, on this machine.
         engine: docker or podman; empty: the first that works.
         namespace, context, values: of Kubernetes; `values` are files for the chart.
+        role, instance: of SageMaker: ARN of the role that it assumes, and kind of instance.
     """
 
     target: str
@@ -46,6 +49,8 @@ class Place:
     namespace: str = "default"
     context: str = ""
     values: tuple[str, ...] = ()
+    role: str = ""
+    instance: str = "ml.m5.large"
 
     def name(self, environment: str) -> str:
         """A name for what is deployed, of letters, digits and hyphens."""
@@ -149,6 +154,7 @@ _USED = {
     LOCAL: ("engine",),  # of containerize in the same command
     "compose": ("engine", "port"),
     "kubernetes": ("engine", "namespace", "context", "values"),
+    "sagemaker": ("engine", "role", "instance"),
 }
 
 
@@ -178,7 +184,24 @@ def _open_compose(place: Place, folder: Path) -> Target:
     return Target(place, running, deploy)
 
 
+def _open_sagemaker(place: Place, folder: Path) -> Target:
+    name = place.name(folder.name)
+    running = SageMaker(name, Instances(place.role, place.instance))
+
+    def deploy(wanted: Wanted) -> None:
+        if not place.role:
+            raise DeploymentError("set ROLE to the ARN of the role that SageMaker assumes")
+        reference = wanted.reference
+        if not reference:
+            engine = ContainerEngine(find_engine(place.engine or None), run_command)
+            reference = running.push(wanted.image, engine, name)
+        running.deploy(reference, wanted.version, wanted.golden)
+
+    return Target(place, running, deploy)
+
+
 OPENERS: dict[str, Callable[[Place, Path], Target]] = {
     "compose": _open_compose,
     "kubernetes": _open_kubernetes,
+    "sagemaker": _open_sagemaker,
 }
