@@ -21,6 +21,8 @@ gates-report: $(DEV) ## Run the gates on every mutant and on equal challengers; 
 	@$(BENCHMARK).gates_report
 data-report: $(DEV) ## Run new-model, train and validate on ten real tables; the table goes to docs/data.md
 	@$(BENCHMARK).data_report
+deploy-report: $(DEV) ## Roll out, roll back and kill under load; the table goes to docs/deploy.md
+	@$(BENCHMARK).deploy_report
 monitoring-report: $(DEV) ## Measure drift detection and estimates of quality; the tables go to docs/monitoring.md
 	@$(BENCHMARK).monitoring_report
 	@$(BENCHMARK).estimation_report

@@ -127,6 +127,23 @@ server.server_close()
 """
 
 
+# Runs a command, and kills itself at the first event of Python's own audit whose arguments contain a
+# text: https://docs.python.org/3/library/audit_events.html
+KILLED_AT = """
+import os, signal, sys
+from infrastructure.cli.__main__ import main
+
+event, text, *command = sys.argv[1:]
+
+def watch(name, arguments):
+    if name == event and text in repr(arguments):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+sys.exit(main(command))
+"""
+
+
 @dataclass
 class Machine:
     """An environment whose releases run `SERVICE`, and builds for it."""

@@ -12,7 +12,7 @@ import pytest
 
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.release import Release, find_front, read_release, serving_below
-from tests.local_environment import Machine
+from tests.local_environment import KILLED_AT, Machine
 
 
 def releases(machine: Machine) -> Path:
@@ -20,21 +20,6 @@ def releases(machine: Machine) -> Path:
     return machine.folder / "staging/releases"
 
 
-# Runs a command, and kills itself at the first event of Python's own audit whose arguments contain a
-# text: https://docs.python.org/3/library/audit_events.html
-SUICIDE = """
-import os, signal, sys
-from infrastructure.cli.__main__ import main
-
-event, text, *command = sys.argv[1:]
-
-def watch(name, arguments):
-    if name == event and text in repr(arguments):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(watch)
-sys.exit(main(command))
-"""
 STEPS: dict[str, Callable[[Machine, Release], tuple[str, str]]] = {
     "before its process starts": lambda *_: ("subprocess.Popen", "bentoml"),
     "while it starts": lambda *_: ("http.client.connect", ""),
@@ -62,7 +47,7 @@ def test_a_killed_command_fails_no_request_and_is_finished_by_the_next(
         command += ["--bento", str(build.bento.parent / "bento-build.json"), "--watch", "1"]
     with machine.traffic() as statuses:
         event = STEPS[step](machine, old)
-        done = subprocess.run([sys.executable, "-c", SUICIDE, *event, *command], check=False)
+        done = subprocess.run([sys.executable, "-c", KILLED_AT, *event, *command], check=False)
         assert done.returncode == -signal.SIGKILL
         assert main(["status"]) == 0
         current = read_release(machine.state)
