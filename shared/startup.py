@@ -46,6 +46,9 @@ def prepare(environ: MutableMapping[str, str] = os.environ, root: str = ROOT) ->
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_TRACKING_URI": TRACKING_URI,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # through the tracking server, as its store is often out of a client's reach
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
         "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime
         "OMP_WAIT_POLICY": "PASSIVE",  # idle threads sleep, instead of keeping others off a core
         **_env_file(os.path.join(root, ".env")),

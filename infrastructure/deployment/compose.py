@@ -47,7 +47,8 @@ class Compose:
     """A compose project on this machine.
 
     Args:
-        folder: where its files are; only this user may enter it.
+        folder: where its files are; only this user may enter it. It must last as long as the
+            volumes, whose password it has.
         engine: docker or podman.
         addresses: the environment's name, and the ports of the service and its monitoring.
         mlflow: port of the MLflow server on 127.0.0.1.
@@ -196,7 +197,7 @@ class Compose:
         contents = {
             "serving_api_keys": keys,
             "prediction_log_url": f"postgresql+psycopg://{place}/predictions",
-            "mlflow_database_url": f"postgresql://{place}/mlflow",
+            "mlflow_database_url": f"postgresql+psycopg2://{place}/mlflow",
         }
         for name, content in contents.items():
             write_atomically(folder / name, content)

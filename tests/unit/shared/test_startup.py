@@ -41,6 +41,7 @@ def test_nothing_is_reported_to_vendors() -> None:
     environ = prepared()
     assert environ["BENTOML_DO_NOT_TRACK"] == "True"
     assert environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environ["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] == "false"
     assert environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
