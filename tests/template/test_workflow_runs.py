@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,12 @@ STAND_INS = {
     "actions/setup-python": f"name: python\n{STEP}        X: x\n      run: python3 --version\n",
     "actions/upload-artifact": (
         "name: upload\ninputs:\n  name: {}\n  path: {}\n"
+        "outputs:\n  artifact-url:\n    value: https://github.example/report\n"
         f"{STEP}        NAME: ${{{{ inputs.name }}}}\n        FILES: ${{{{ inputs.path }}}}\n"
-        f"      run: mkdir {STORE} && cp --recursive $FILES {STORE}\n"
+        f"      run: |\n        mkdir {STORE}\n        prefix=${{FILES%%[*]*}}\n"
+        f'        if [ "$prefix" = "$FILES" ]; then cp --recursive $FILES {STORE}; exit; fi\n'
+        '        cd "$prefix"  # folders below the first wildcard are kept\n'
+        f'        cp --recursive --parents ${{FILES#"$prefix"}} {STORE}\n'
     ),
     "actions/download-artifact": (
         "name: download\ninputs:\n  name: {}\n"
@@ -126,55 +130,66 @@ def _run(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     folder = tmp_path_factory.mktemp("act")
     clone = _clone(folder / "clone")
     ports = {"STAGING_PORT": free_port(), "PRODUCTION_PORT": free_port()}
-    arguments = ["push", "--workflows", ".github/workflows/ci-cd.yml", "--no-cache-server"]
+    releases = str(folder / "releases")  # outlive the jobs
+    given = {"RELEASES_DIR": releases, **engine.build_environment}
+    with webhook() as (url, messages), ExitStack() as stack:
+        for name in ports:
+            environment = name.partition("_")[0].lower()
+            stop = ["make", "stop", f"ENV={environment}", f"RELEASES_DIR={releases}"]
+            stack.callback(subprocess.run, stop, cwd=clone, env=_outer(folder), check=False)
+        secrets = {"NOTIFY_WEBHOOK_URL": url, "SERVING_API_KEYS": entry_of("test", KEY)}
+        event = {"ref": "refs/heads/main", "before": "0" * 40}
+        done = _act(folder, "push", event, env=given, secret=secrets, var=ports)
+        yield Run(done.returncode, done.stdout, folder, ports, messages)
+
+
+def _act(
+    folder: Path, name: str, event: Mapping[str, Any], *more: str, **values: Mapping[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow for an event, in a folder that has a clone.
+
+    Args:
+        more: further arguments.
+        values: variables by the option that sets them: env, secret or var.
+    """
+    arguments = [name, "--workflows", ".github/workflows/ci-cd.yml", "--no-cache-server", *more]
     arguments += ["--platform", "ubuntu-latest=-self-hosted"]
     arguments += ["--container-daemon-socket", "-", "--concurrent-jobs", "1"]
-    for name, path in _stand_ins(folder / "actions"):
-        arguments += ["--local-repository", f"{name}={path}"]
+    for action, path in _stand_ins(folder / "actions"):
+        arguments += ["--local-repository", f"{action}={path}"]
     (folder / "artifacts").mkdir()
     gh = folder / "bin/gh"
     gh.parent.mkdir()
-    gh.write_text("#!/bin/sh\n", encoding="utf-8")  # there is no earlier run
+    gh.write_text(f'#!/bin/sh\necho "$@" >>{folder}/gh.log\n', encoding="utf-8")  # finds nothing
     gh.chmod(0o755)
-    event = folder / "event.json"
-    event.write_text(json.dumps({"ref": "refs/heads/main", "before": "0" * 40}), encoding="utf-8")
-    releases = str(folder / "releases")  # outlive the jobs
-    given = {
-        "RELEASES_DIR": releases,
-        "ARTIFACTS": str(folder / "artifacts"),
-        **engine.build_environment,
-    }
-    for name, value in given.items():
-        arguments += ["--env", f"{name}={value}"]
-    environment = {
+    (folder / "event.json").write_text(json.dumps(event), encoding="utf-8")
+    arguments += ["--eventpath", str(folder / "event.json")]
+    values = {**values, "env": {**values.get("env", {}), "ARTIFACTS": folder / "artifacts"}}
+    for option, given in values.items():
+        for key, value in given.items():
+            arguments += [f"--{option}", f"{key}={value}"]
+    done = subprocess.run(
+        [*UV, "--from", ACT, "act", *arguments],
+        cwd=folder / "clone",
+        env=_outer(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    (folder / "act.log").write_text(done.stdout, encoding="utf-8")
+    return done
+
+
+def _outer(folder: Path) -> dict[str, str]:
+    """The environment of act, which keeps its copies of the clone in the folder."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         "XDG_CACHE_HOME": str(folder / "cache"),
         "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv")),
-        "PATH": f"{gh.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
-    with webhook() as (url, messages), ExitStack() as stack:
-        for name in ports:
-            environment_name = name.partition("_")[0].lower()
-            stop = ["make", "stop", f"ENV={environment_name}", f"RELEASES_DIR={releases}"]
-            stack.callback(subprocess.run, stop, cwd=clone, env=environment, check=False)
-        secrets = {"NOTIFY_WEBHOOK_URL": url, "SERVING_API_KEYS": entry_of("test", KEY)}
-        for name, secret in secrets.items():
-            arguments += ["--secret", f"{name}={secret}"]
-        arguments += ["--eventpath", str(event)]
-        for name, port in ports.items():
-            arguments += ["--var", f"{name}={port}"]
-        done = subprocess.run(
-            [*UV, "--from", ACT, "act", *arguments],
-            cwd=clone,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1200,
-            check=False,
-        )
-        (folder / "act.log").write_text(done.stdout, encoding="utf-8")
-        yield Run(done.returncode, done.stdout, folder, ports, messages)
 
 
 def _clone(clone: Path) -> Path:
@@ -266,3 +281,15 @@ def test_the_verdict_is_in_the_artifact_of_the_report(run: Run) -> None:
     (verdict,) = (run.folder / "artifacts/validation-report").glob("**/verdict.md")
     assert "accepted" in verdict.read_text("utf-8").splitlines()[0]
     shutil.rmtree(run.folder / "cache", ignore_errors=True)
+
+
+def test_a_pull_request_gets_the_verdict_as_a_comment(tmp_path: Path) -> None:
+    _clone(tmp_path / "clone")
+    head = {"repo": {"full_name": "a/b"}, "ref": "topic"}
+    event = {"pull_request": {"number": 5, "head": head, "base": {"ref": "main", "sha": "0" * 40}}}
+    done = _act(tmp_path, "pull_request", event, "--job", "verdict")
+    assert done.returncode == 0, done.stdout[-8000:]
+    asked = (tmp_path / "gh.log").read_text("utf-8").splitlines()
+    assert any(line.startswith("api repos/a/b/actions/artifacts?") for line in asked)
+    assert asked[-1] == "api --method POST repos/a/b/issues/5/comments --field body=@comment.md"
+    assert "### petals_pipeline" in done.stdout and ": accepted" in done.stdout  # the summary

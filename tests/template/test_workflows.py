@@ -483,7 +483,7 @@ def test_a_release_publishes_the_build_that_production_got() -> None:
     workflow = load(RELEASE)
     assert workflow["on"] == {"push": {"tags": ["v*"]}}
     (job,) = workflow["jobs"].values()
-    assert targets_of(job["steps"]) == ["state-load", "push"]
+    assert targets_of(job["steps"]) == ["state-load", "containerize", "push"]
     download = next(each for each in job["steps"] if "download-artifact" in each.get("uses", ""))
     assert download["with"]["name"] == "state-production"
     attested = [step["with"] for step in job["steps"] if "actions/attest@" in step.get("uses", "")]
