@@ -52,7 +52,7 @@ score: $(CORE) ## Score a table with the champion: INPUT and OUTPUT (VERSION); .
 run: $$(champion) ## Serve the champion from the source files, reloading when they change
 	@$(MLOPS) run --champion $(RECEIPTS)/champion.json $(call args,PORT)
 deploy: $(RECEIPTS)/bento-build.json $$(image) ## Deploy the champion's Bento (ENV, PORT, WORKERS, WATCH), or its image to another TARGET; more: docs/deploy.md
-	@$(MLOPS) deploy --bento $< --env $(ENV) $(call args,PORT WORKERS CANARY CANARY_BY WATCH ALLOW TARGET ENGINE NAMESPACE CONTEXT VALUES ROLE INSTANCE) $(call flag,REPLACE)
+	@$(MLOPS) deploy --bento $< --env $(ENV) $(call args,PORT WORKERS CANARY CANARY_BY WATCH ALLOW TARGET HOST DOMAIN ENGINE NAMESPACE CONTEXT VALUES ROLE INSTANCE) $(call flag,REPLACE)
 rollback-release: ## End the canary of ENV; without one, deploy its previous release again, with its own settings
 smoke: ## Check that the service in ENV reproduces its golden predictions
 demo: ## Send a request and its feedback to ENV, and show the metrics that change

@@ -32,7 +32,7 @@ $(if $(shell for name in $(call quoted,$(MODEL)) $(call quoted,$(ENV)); do case 
 	$(error MODEL=$(MODEL) ENV=$(ENV): use letters, digits, . _ and -, starting with a letter or digit))
 
 # TARGET of deploy, not of new-model: a wrong one would be found only after the image is built.
-TARGETS := local compose kubernetes sagemaker
+TARGETS := local server compose kubernetes sagemaker
 $(if $(filter deploy,$(MAKECMDGOALS)),$(if $(filter-out $(TARGETS),$(call typed,TARGET)),$(error TARGET=$(TARGET): use one of $(TARGETS))))
 
 # Compare what is installed with the lock only once: with targets, `make -B train` would install again.
@@ -120,7 +120,7 @@ retrain: $(CORE) ## Train on MODEL's data and the labelled rows of ENV's log, an
 
 ##@ Operate
 # What deploy needs besides the Bento: the image for another target, pushed if there is a REGISTRY.
-image = $(if $(filter-out local,$(call typed,TARGET)),$(if $(call typed,REGISTRY),push,$(RECEIPTS)/containerize.json))
+image = $(if $(filter-out local,$(call typed,TARGET))$(call typed,HOST),$(if $(call typed,REGISTRY),push,$(RECEIPTS)/containerize.json))
 
 push: $(RECEIPTS)/containerize.json ## Push the image of the champion to REGISTRY, such as ghcr.io/name, and record its digest
 	@rm -f $(RECEIPTS)/push.json; $(MLOPS) push --image $< $(call args,REGISTRY) --receipt $(RECEIPTS)/push.json

@@ -17,6 +17,7 @@ from infrastructure.deployment.targets import (
     LOCAL,
     PUSHED,
     TARGETS,
+    WITH_OWN_SETTINGS,
     Place,
     Target,
     Wanted,
@@ -24,10 +25,12 @@ from infrastructure.deployment.targets import (
     open_target,
     record_place,
     recorded_place,
+    recorded_variables,
     unused_options,
 )
-from infrastructure.deployment.variables import KEYS, Variables
+from infrastructure.deployment.variables import Variables, for_deployment
 from infrastructure.registry.ledger import open_ledger
+from shared.console import show_step
 from shared.settings import Settings
 
 BUILD = "run make containerize"
@@ -37,7 +40,9 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     """Add where to deploy to, and the options of each target."""
     group = parser.add_argument_group("where to deploy to, other than this machine")
     group.add_argument("--target", choices=TARGETS, help="local by default")
-    group.add_argument("--engine", help="of compose: docker or podman (default: what works)")
+    group.add_argument("--host", help="of server, as ssh takes it: user@server")
+    group.add_argument("--domain", help="of server: the name for which it gets a certificate")
+    group.add_argument("--engine", help="of this machine: docker or podman (default: what works)")
     group.add_argument("--namespace", help="of kubernetes (default: default)")
     group.add_argument("--context", help="of kubernetes (default: the current one)")
     group.add_argument("--values", help="of kubernetes: files for the chart, separated by commas")
@@ -52,7 +57,7 @@ def chosen_place(args: argparse.Namespace, folder: Path, model: str) -> Place | 
         DeploymentError: the environment runs elsewhere, or the target lacks an option.
     """
     recorded = recorded_place(folder)
-    target = args.target or LOCAL
+    target = args.target or ("server" if args.host else LOCAL)
     if recorded and recorded.target != target:
         raise DeploymentError(
             f"{folder.name} runs on {recorded.target}: add TARGET={recorded.target}, or run make "
@@ -64,7 +69,10 @@ def chosen_place(args: argparse.Namespace, folder: Path, model: str) -> Place | 
         )
     given = {
         name: getattr(args, name)
-        for name in ("port", "engine", "namespace", "context", "role", "instance")
+        for name in (
+            *("port", "host", "domain", "engine"),
+            *("namespace", "context", "role", "instance"),
+        )
         if getattr(args, name)
     }
     if args.values:
@@ -79,32 +87,40 @@ def chosen_place(args: argparse.Namespace, folder: Path, model: str) -> Place | 
 
 
 def deploy_to(
-    place: Place, folder: Path, build: Build, receipts: Path, workers: int, variables: Variables
+    place: Place, folder: Path, build: Build, receipts: Path, workers: int, explicit: Variables
 ) -> None:
     """Deploy the image of a build, and enter it into the ledger.
 
     Args:
         folder: of the environment.
         receipts: folder of the receipts of containerize and push.
+        explicit: the variables that the shell or .env sets; others stay as they are.
 
     Raises:
         DeploymentError: there is no image of this build, or the deployment failed.
     """
     settings = Settings.load()
     ledger = open_ledger(settings.ledger)
+    if place.target in WITH_OWN_SETTINGS:
+        variables: dict[str, str] = {}
+        if explicit:
+            show_step("ignored", f"{', '.join(sorted(explicit))}: {place.target} has its own")
+    else:
+        explicit = {**explicit, "WORKERS": str(workers)}
+        variables = for_deployment(explicit, recorded_variables(folder))
     wanted = Wanted(
         _image_of(build, receipts / "containerize.json", "image", BUILD),
         _reference(place, build, receipts),
         build.version,
         workers,
         golden_of(build.bento),
-        variables.get(KEYS, ""),
+        variables,
         settings.api_key,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with LocalEnvironment(folder).alone():
         open_target(place, folder).deploy(wanted)
-        record_place(folder, place)
+        record_place(folder, place, variables)
         ledger.append(
             *("deploy", build.model, build.version),
             env=folder.name,

@@ -53,7 +53,7 @@ _SITE = """{address} {{
 
 
 @dataclass(frozen=True)
-class Target:
+class Host:
     """An environment on a server.
 
     Attributes:
@@ -106,7 +106,7 @@ class Server:
         patience: seconds to wait for a release to become ready.
     """
 
-    def __init__(self, target: Target, patience: float = READY_SECONDS) -> None:
+    def __init__(self, target: Host, patience: float = READY_SECONDS) -> None:
         self._target, self._patience = target, patience
         self._folder = f"{target.folder}/{target.environment}"
         self._name = f"mlops-{target.environment}"
@@ -146,13 +146,19 @@ class Server:
                 self._wait_until_ready(previous, port)
             self._switch(previous)
 
-    def stop(self) -> None:
-        """Stop and remove the containers of the environment; `rollback` can start them again."""
+    def stop(self) -> bool:
+        """Stop and remove the containers of the environment; `rollback` can start them again.
+
+        Returns:
+            Whether a release served.
+        """
         with self._locked("stop"):
-            if self._current():
+            serving = bool(self._current())
+            if serving:
                 self._shell(f"rm {self._site}; {self._reload}")
             for slot in (0, 1):
                 self._remove(slot)
+            return serving
 
     def status(self) -> str:
         """The containers of the environment, as the engine lists them."""

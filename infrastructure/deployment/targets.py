@@ -11,21 +11,25 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from application.inference.api_keys import entry_of, new_key
 from domain.errors import DeploymentError
 from infrastructure.deployment.compose import Compose, Deployed
 from infrastructure.deployment.golden import Golden
 from infrastructure.deployment.kubernetes import Image, Kubernetes
 from infrastructure.deployment.sagemaker import Instances, SageMaker
+from infrastructure.deployment.server import Host, Server, Shipment
+from infrastructure.deployment.variables import KEYS, Variables
 from infrastructure.monitoring.stack.configuration import Addresses
 from infrastructure.packaging.container_engine import ContainerEngine, find_engine, run_command
 from shared.files import write_atomically
 from shared.settings import MonitorSettings
 
 LOCAL = "local"
-TARGETS = (LOCAL, "compose", "kubernetes", "sagemaker")
+TARGETS = (LOCAL, "server", "compose", "kubernetes", "sagemaker")
+WITH_OWN_SETTINGS = ("kubernetes", "sagemaker")  # not those of the shell and .env
 PUSHED = ("kubernetes",)  # which pull the image from a registry
 WITH_KEYS = ("sagemaker",)  # which authenticate callers themselves
-RECORD = "target.json"
+RECORD, _VARIABLES = "target.json", "variables.json"
 _LONGEST_NAME = 49  # of an endpoint of SageMaker; Helm allows 53
 
 
@@ -36,7 +40,8 @@ class Place:
     Attributes:
         target: one of `TARGETS`.
         model: registered name of the model.
-        port: of the service, on this machine.
+        port: of the service, on this machine or the server.
+        host, domain: of a server, as `ssh` takes it, and the name for which it has TLS.
         engine: docker or podman; empty: the first that works.
         namespace, context, values: of Kubernetes; `values` are files for the chart.
         role, instance: of SageMaker: ARN of the role that it assumes, and kind of instance.
@@ -45,6 +50,8 @@ class Place:
     target: str
     model: str
     port: int = 3000
+    host: str = ""
+    domain: str = ""
     engine: str = ""
     namespace: str = "default"
     context: str = ""
@@ -65,8 +72,8 @@ class Wanted:
     Attributes:
         image: its name in the container engine of this machine.
         reference: of the pushed image, with its digest; empty if it was not pushed.
-        api_keys: of the service, as in SERVING_API_KEYS.
-        api_key: for the golden predictions, where the service has keys of its own.
+        variables: of the service, where it does not have settings of its own.
+        api_key: for the golden predictions, where it has.
     """
 
     image: str
@@ -74,7 +81,7 @@ class Wanted:
     version: str
     workers: int
     golden: Golden
-    api_keys: str
+    variables: Variables
     api_key: str
 
 
@@ -130,9 +137,21 @@ def recorded_place(folder: Path) -> Place | None:
         raise DeploymentError(f"{path} is damaged: deploy again with TARGET") from error
 
 
-def record_place(folder: Path, place: Place) -> None:
-    """Record where an environment runs, for the commands after the deployment."""
-    write_atomically(folder / RECORD, json.dumps(asdict(place), indent=2) + "\n")
+def record_place(folder: Path, place: Place, variables: Variables) -> None:
+    """Record where an environment runs and its variables, readable only by the owner."""
+    write_atomically(folder / RECORD, json.dumps(asdict(place), indent=2) + "\n", private=True)
+    write_atomically(folder / _VARIABLES, json.dumps(dict(variables)) + "\n", private=True)
+
+
+def recorded_variables(folder: Path) -> dict[str, str] | None:
+    """The variables that an environment elsewhere was deployed with; None if they are unknown."""
+    path = folder / _VARIABLES
+    if not path.exists():
+        return None if (folder / RECORD).exists() else {}
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
+    except ValidationError:
+        return None
 
 
 def forget_place(folder: Path) -> None:
@@ -152,6 +171,7 @@ def unused_options(place: Place) -> list[str]:
 
 _USED = {
     LOCAL: ("engine",),  # of containerize in the same command
+    "server": ("engine", "port", "host", "domain"),
     "compose": ("engine", "port"),
     "kubernetes": ("engine", "namespace", "context", "values"),
     "sagemaker": ("engine", "role", "instance"),
@@ -179,7 +199,25 @@ def _open_compose(place: Place, folder: Path) -> Target:
 
     def deploy(wanted: Wanted) -> None:
         deployed = Deployed(wanted.image, wanted.version, wanted.workers)
-        running.deploy(deployed, wanted.golden, wanted.api_keys)
+        running.deploy(deployed, wanted.golden, wanted.variables.get(KEYS, ""))
+
+    return Target(place, running, deploy)
+
+
+def _open_server(place: Place, folder: Path) -> Target:
+    host = Host(place.host, folder.name, place.port, place.domain)
+    running = Server(host)
+
+    def deploy(wanted: Wanted) -> None:
+        if not place.host:
+            raise DeploymentError("set HOST to the server, such as HOST=user@server")
+        variables, key = dict(wanted.variables), ""
+        if variables.get(KEYS):
+            key = new_key()
+            variables[KEYS] += f" {entry_of('deployment', key)}"
+        engine = find_engine(place.engine or None)
+        shipment = Shipment(wanted.image, engine, wanted.version, wanted.golden, variables, key)
+        running.deploy(shipment)
 
     return Target(place, running, deploy)
 
@@ -204,4 +242,5 @@ OPENERS: dict[str, Callable[[Place, Path], Target]] = {
     "compose": _open_compose,
     "kubernetes": _open_kubernetes,
     "sagemaker": _open_sagemaker,
+    "server": _open_server,
 }

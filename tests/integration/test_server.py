@@ -20,7 +20,7 @@ import pytest
 
 from domain.errors import DeploymentError
 from infrastructure.deployment.golden import golden_of
-from infrastructure.deployment.server import Server, Shipment, Target
+from infrastructure.deployment.server import Server, Shipment, Host
 from shared.ports import listens
 from tests.container_engine import BASE, Engine, make_engine, may_make_engine
 from tests.served import Home, free_port
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.nightly
 class Place:
     """A server, and what is on it."""
 
-    target: Target
+    target: Host
     folder: Path
 
     @property
@@ -63,7 +63,7 @@ def _place(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         home = folder / "home"
         port = free_port() % 20_000 + 10_000  # the slots have ports 10,000 above it
         options = (f"--network={engine.network}",)
-        target = Target(
+        target = Host(
             *("root@127.0.0.1", "staging", port),
             engine="podman",
             folder=str(home),

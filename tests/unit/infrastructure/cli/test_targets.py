@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
 
+from application.inference.api_keys import entry_of, new_key
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.targets import OPENERS, Place, Target, Wanted, recorded_place
 from infrastructure.registry.ledger import FileLedger
@@ -142,6 +144,34 @@ def test_what_runs_on_this_machine_is_stopped_first(
         capsys.readouterr().err
     )
     assert not cluster.deployed
+
+
+def test_keys_are_kept_where_the_shell_sets_them_and_left_alone_where_the_target_has_its_own(
+    machine: Machine,
+    cluster: Cluster,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(OPENERS, "compose", cluster.open)
+    keys = entry_of("me", new_key())
+    monkeypatch.setenv("SERVING_API_KEYS", keys)
+    assert deploy(machine, "1", "--target", "compose") == 0
+    monkeypatch.delenv("SERVING_API_KEYS")
+    assert deploy(machine, "2", "--target", "compose", "--workers", "2") == 0
+    first, second = cluster.deployed
+    assert first.variables == {"SERVING_API_KEYS": keys, "WORKERS": "1"}
+    assert second.variables == {"SERVING_API_KEYS": keys, "WORKERS": "2"}
+    for path in (machine.folder / "staging").glob("*.json"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (machine.folder / "staging/variables.json").write_text("damaged", encoding="utf-8")
+    assert deploy(machine, "1", "--target", "compose") == 1  # or it would have no keys
+    assert main(["stop"]) == 0
+    monkeypatch.setenv("SERVING_API_KEYS", keys)
+    capsys.readouterr()
+    assert deploy(machine, "1") == 0
+    assert "ignored   SERVING_API_KEYS: kubernetes has its own" in capsys.readouterr().out
+    assert not cluster.deployed[-1].variables
+    assert main(["stop"]) == 0
 
 
 def test_production_takes_only_the_digest_that_staging_has(

@@ -15,7 +15,7 @@ import pytest
 from domain.contract import ModelSpec, Number, Quantity
 from domain.errors import DeploymentError
 from infrastructure.deployment.golden import Golden
-from infrastructure.deployment.server import Server, Shipment, Target
+from infrastructure.deployment.server import Host, Server, Shipment
 
 # the last word is what to run on the server; -N only forwards a port, which fails here
 SSH = """#!/bin/sh
@@ -42,9 +42,9 @@ class Place:
     folder: Path
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Host:
         """Its environment."""
-        return Target(
+        return Host(
             *("shop@example.org", "staging", 3000),
             folder=str(self.folder / "home"),
             ssh=(str(self.folder / "ssh"),),
