@@ -40,6 +40,7 @@ LOG_LINES = 20
 CADDY = "docker.io/library/caddy:2"
 _SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15")
 _INSIDE = 3000  # port in a container
+_SCRATCH = "/tmp"  # nosec B108  # in a container, in memory
 _DRAIN_SECONDS = 1.0
 _SITE = """{address} {{
 	@slot_1 file {{
@@ -289,7 +290,7 @@ class Server:
         variables = {
             "PREDICTION_LOG_URL": "sqlite:////state/predictions.db",
             **shipment.variables,
-            "BENTOML_HOME": "/tmp",  # nosec B108  # in the container: releases share no metrics
+            "BENTOML_HOME": _SCRATCH,  # releases share no metrics
             "SERVING_ENVIRONMENT": self._target.environment,
         }
         lines = "".join(f"{name}={value}\n" for name, value in variables.items())
@@ -303,7 +304,7 @@ class Server:
                 *(f"--restart={restart}", f"--env-file={folder}/env"),
                 f"--publish=127.0.0.1:{self._port_of(release)}:{_INSIDE}",
                 *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--read-only"),
-                *("--tmpfs=/tmp", f"--volume={self._name}-state:/state"),
+                *(f"--tmpfs={_SCRATCH}", f"--volume={self._name}-state:/state"),
                 *self._target.run_options,
                 image,
             ]
