@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from infrastructure.packaging.container_engine import ENGINES
 from shared.ports import listens
 from tests.served import free_port
@@ -132,6 +134,19 @@ def find_engine() -> Engine:
         except EngineError as error:
             reasons.append(str(error))
     raise EngineError(f"no container engine works here: {'; '.join(reasons)}")
+
+
+def engine_or_skip() -> Iterator[Engine]:
+    """For a fixture: the engine of this machine, or one that is made; without either, a skip."""
+    try:
+        found = find_engine()
+    except EngineError as error:
+        if not may_make_engine(os.environ, os.getuid()):
+            pytest.skip(f"{error} (root on Debian may have one made with MAKE_CONTAINER_ENGINE=1)")
+        with make_engine() as made:
+            yield made
+    else:
+        yield found
 
 
 def may_make_engine(environ: Mapping[str, str], uid: int) -> bool:

@@ -33,9 +33,7 @@ from tests.container_engine import (
     Engine,
     EngineError,
     Registry,
-    find_engine,
-    make_engine,
-    may_make_engine,
+    engine_or_skip,
     serve_registry,
 )
 from tests.kubernetes_tools import kubernetes_tools
@@ -103,15 +101,7 @@ class Container:
 
 @pytest.fixture(scope="module", name="engine")
 def _engine() -> Iterator[Engine]:
-    try:
-        found = find_engine()
-    except EngineError as error:
-        if not may_make_engine(os.environ, os.getuid()):
-            pytest.skip(f"{error} (root on Debian may have one made with MAKE_CONTAINER_ENGINE=1)")
-        with make_engine() as made:
-            yield made
-    else:
-        yield found
+    yield from engine_or_skip()
 
 
 GetBuilt = Callable[[str], Built]

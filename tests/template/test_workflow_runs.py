@@ -30,10 +30,7 @@ from shared.paths import ROOT
 from tests.container_engine import (
     BASE,
     Engine,
-    EngineError,
-    find_engine,
-    make_engine,
-    may_make_engine,
+    engine_or_skip,
 )
 from tests.served import add_petals, commit_all, copy_clone, free_port
 from tests.webhook import webhook
@@ -113,15 +110,7 @@ def test_actionlint_finds_no_fault() -> None:
 
 @pytest.fixture(scope="module", name="engine")
 def _engine() -> Iterator[Engine]:
-    try:
-        found = find_engine()
-    except EngineError as error:
-        if not may_make_engine(os.environ, os.getuid()):
-            pytest.skip(f"{error} (root on Debian may have one made with MAKE_CONTAINER_ENGINE=1)")
-        with make_engine() as made:
-            yield made
-    else:
-        yield found
+    yield from engine_or_skip()
 
 
 @pytest.fixture(scope="module", name="run")

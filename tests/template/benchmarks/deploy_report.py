@@ -39,14 +39,16 @@ STEPS = {  # events of Python's audit, and texts in their arguments
     "before the old one ends": ("os.kill", "15)"),
     "before old folders are removed": ("shutil.rmtree", "/releases/"),
 }
-_HEAD = (
-    "| target | what was run | took | requests | failed | longest |\n" "|---|---|---|---|---|---|\n"
-)
-_NOT_RUN = (
-    "| compose | its service alone; the images of the rest, and Docker, were not available | | | | |\n"
-    "| kubernetes | its Pod in Podman, and Helm without a cluster | | | | |\n"
-    "| sagemaker | against a stand-in for its API | | | | |\n"
-)
+_HEAD = """\
+| target | what was run | took | requests | failed | longest |
+|---|---|---|---|---|---|
+"""
+_NOT_RUN = """\
+| server | sshd, Podman and Caddy of this machine: by its test, not here | | | | |
+| compose | the service alone; neither Docker nor the other images were available | | | | |
+| kubernetes | its Pod in Podman, and Helm without a cluster | | | | |
+| sagemaker | against a stand-in for its API | | | | |
+"""
 
 
 @dataclass
