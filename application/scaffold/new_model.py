@@ -128,7 +128,7 @@ def write_model(request: NewModel, snapshots: Snapshots, root: Path) -> None:
     _show_cost(build(**config["model"]), dataset, inspection.spec)
     threshold = config["validation"]["threshold"]
     show_step("threshold", f"{threshold:g}, validation.threshold in the configuration")
-    show_step("next", f"make quickstart MODEL={name} ENV={name} PORT=3001")
+    show_step("next", f"make quickstart MODEL={name} ENV={name}")
 
 
 def _prepare(

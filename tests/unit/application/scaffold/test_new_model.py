@@ -155,7 +155,7 @@ def test_the_terminal_shows_what_was_found_and_the_next_steps(
         "estimator GradientBoostingClassifier",
         " CPU seconds: one in training, 10 (validation.folds) for the cross-validation in ",
         "validation.threshold in the configuration",
-        "make quickstart MODEL=churn ENV=churn PORT=3001",
+        "make quickstart MODEL=churn ENV=churn",
     ):
         assert part in shown
 
