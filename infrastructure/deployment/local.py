@@ -268,7 +268,7 @@ class LocalEnvironment:
                 name = self._folder.name
                 raise DeploymentError(
                     f"{name} serves another model, {old.bento_tag}: to deploy {build.bento_tag} "
-                    "next to it, set another ENV= and PORT=; to replace it, set REPLACE=1"
+                    "next to it, set another ENV=; to replace it, set REPLACE=1"
                 )
             canary = old.canary.release if old and old.canary else None
             tried = canary is not None and _same_bento(canary.bento, build.bento)
