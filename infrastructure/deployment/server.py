@@ -23,7 +23,7 @@ import http.client
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,11 +124,12 @@ class Server:
             image = self._ship(shipment)
             release = f"{datetime.now(UTC):%Y%m%d%H%M%S}-{1 - self._slot()}"
             self._write_release(release, image, shipment)
-            self._start(release)
-            with self._undone(release), self._tunnel(self._port_of(release)) as port:
+
+            def check(port: int) -> None:
                 self._wait_until_ready(release, port)
                 check_golden_predictions(port, shipment.golden, shipment.version, shipment.api_key)
-            self._switch(release)
+
+            self._roll_out(release, check)
             self._prune()
 
     def rollback(self) -> None:
@@ -142,10 +143,7 @@ class Server:
             previous = self._read(f"slot-{slot}")
             if not previous:
                 raise DeploymentError(f"{self._folder} has no previous release")
-            self._start(previous)
-            with self._undone(previous), self._tunnel(self._port_of(previous)) as port:
-                self._wait_until_ready(previous, port)
-            self._switch(previous)
+            self._roll_out(previous, lambda port: self._wait_until_ready(previous, port))
 
     def stop(self) -> bool:
         """Stop and remove the containers of the environment; `rollback` can start them again.
@@ -266,11 +264,24 @@ class Server:
             local = _output([shipment.engine, "image", "inspect", "--format={{.Id}}", image])
             known = f"{self._engine_name} image inspect --format='{{{{.Id}}}}' {local} || true"
             if local.removeprefix("sha256:") not in self._shell(f"{known} 2>/dev/null"):
+                self._check_space(shipment.engine, image)
                 show_step("image", f"sending {image} to {self._target.host}")
                 image = self._send(shipment.engine, image)
             else:
                 image = local
         return self._engine("image", "inspect", "--format={{.Id}}", image).strip()
+
+    def _check_space(self, engine: str, image: str) -> None:
+        """Check that the engine's disk on the server has room for an image, if it tells."""
+        size = int(_output([engine, "image", "inspect", "--format={{.Size}}", image]))
+        place = "{{.Store.GraphRoot}}" if "podman" in self._engine_name else "{{.DockerRootDir}}"
+        root = f"$({self._engine_name} info --format '{place}')"
+        fields = self._shell(f'df -Pk "{root}" 2>/dev/null | tail -n 1').split()
+        if len(fields) > 3 and fields[3].isdecimal() and 1024 * int(fields[3]) < size:
+            raise DeploymentError(
+                f"{self._target.host}: {image} needs {size / 2**20:,.0f} MiB, and the disk has "
+                f"{int(fields[3]) / 1024:,.0f} MiB left: free space, then deploy again"
+            )
 
     def _send(self, engine: str, image: str) -> str:
         """Send an image and return its name on the server."""
@@ -386,8 +397,38 @@ class Server:
         )
         return f"{reload} >/dev/null 2>&1 || {{ {start}; }}"
 
-    def _switch(self, release: str) -> None:
-        """Send the traffic to a release, and stop the one that had it."""
+    def _roll_out(self, release: str, check: Callable[[int], None]) -> None:
+        """Start a release, check it, give it the traffic, check that, and stop the one before it.
+
+        Args:
+            check: what must hold on a local port that leads to it; with a domain, whose certificate
+                may take a while, the second check is left out.
+        """
+        target, before = self._target, self._current()
+        noted = self._read(f"slot-{release[-1]}")
+        self._start(release)
+        with self._undone(release):
+            with self._tunnel(self._port_of(release)) as port:
+                check(port)
+            try:
+                self._route(release)
+                if not target.domain:
+                    with self._tunnel(target.port) as port:
+                        check(port)
+            except BaseException:
+                self._shell(f"printf %s '{noted}' >{self._folder}/slot-{release[-1]}")
+                if before:
+                    self._route(before)
+                else:
+                    self._shell(f"rm -f {self._site}; {self._reload}")
+                raise
+        address = target.domain or f"port {target.port}"
+        show_step("switched", f"{release} serves {address} on {target.host}")
+        time.sleep(_DRAIN_SECONDS)  # requests that Caddy is passing on right now
+        self._remove(1 - int(release[-1]))
+
+    def _route(self, release: str) -> None:
+        """Send the traffic to a release."""
         slot, target = int(release[-1]), self._target
         self._shell(f"mkdir -p {self._caddy}; printf %s {release} >{self._folder}/slot-{slot}")
         self._shell(f"touch {self._caddy}/1" if slot else f"rm -f {self._caddy}/1")
@@ -403,9 +444,6 @@ class Server:
             f"printf 'import *.caddy\\n' >{target.folder}/caddy/Caddyfile && {{ {self._reload}; }}",
             site,
         )
-        show_step("switched", f"{release} serves {address} on {target.host}")
-        time.sleep(_DRAIN_SECONDS)  # requests that Caddy is passing on right now
-        self._remove(1 - slot)
 
     def _prune(self) -> None:
         """Remove releases and images that neither serve nor can be gone back to."""

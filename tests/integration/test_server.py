@@ -20,7 +20,7 @@ import pytest
 
 from domain.errors import DeploymentError
 from infrastructure.deployment.golden import golden_of
-from infrastructure.deployment.server import Server, Shipment, Host
+from infrastructure.deployment.server import Host, Server, Shipment
 from shared.ports import listens
 from tests.container_engine import BASE, Engine, make_engine, may_make_engine
 from tests.served import Home, free_port

@@ -29,6 +29,14 @@ case "$*" in
 *"logs --tail"*) echo 'error: SERVING_QUEUE is not a number';;
 esac
 """
+LARGE = """#!/bin/sh
+echo "${0##*/} $*" >>"{folder}/calls"
+case "$*" in
+*Size*) echo 9000000000000000;;
+*GraphRoot*) echo "{folder}";;
+*"image inspect"*) [ -e "{folder}/asked" ] || echo sha256:43; touch "{folder}/asked";;
+esac
+"""
 SPEC = ModelSpec("sizes", (Number("width", "cm", 0, 10),), Quantity("size"))
 SHIPMENT = Shipment(
     f"ghcr.io/shop/sizes@sha256:{'d' * 64}", "", "1.0.0-a", Golden(SPEC, [], []), {"A": "secret"}
@@ -101,6 +109,14 @@ def test_a_failed_deployment_shows_the_last_lines_and_leaves_the_current_release
     assert not any(call.endswith("mlops-staging-0") for call in calls)
     assert not (place.folder / "home/caddy/staging/1").exists()
     assert (place.environment / "slot-0").read_text(encoding="utf-8") == "20260101000000-0"
+
+
+def test_an_image_that_the_server_has_no_room_for_is_not_sent(place: Place) -> None:
+    place.write("bin/podman", LARGE, executable=True)
+    engine = str(place.folder / "bin/podman")
+    with pytest.raises(DeploymentError, match=r"needs 8,\d+,\d+,\d+ MiB, and the disk has .* left"):
+        Server(place.target).deploy(replace(SHIPMENT, image="sizes:1", engine=engine))
+    assert not any(call.startswith(("load", "run")) for call in place.calls("podman"))
 
 
 def test_a_release_is_locked_down_and_its_variables_are_private(place: Place) -> None:
