@@ -87,35 +87,36 @@ def chosen_place(args: argparse.Namespace, folder: Path, model: str) -> Place | 
 
 
 def deploy_to(
-    place: Place, folder: Path, build: Build, receipts: Path, workers: int, explicit: Variables
+    place: Place, folder: Path, build: Build, args: argparse.Namespace, explicit: Variables
 ) -> None:
     """Deploy the image of a build, and enter it into the ledger.
 
     Args:
         folder: of the environment.
-        receipts: folder of the receipts of containerize and push.
+        args: of deploy.
         explicit: the variables that the shell or .env sets; others stay as they are.
 
     Raises:
         DeploymentError: there is no image of this build, or the deployment failed.
     """
-    settings = Settings.load()
+    settings, receipts = Settings.load(), args.bento.parent
     ledger = open_ledger(settings.ledger)
     if place.target in WITH_OWN_SETTINGS:
         variables: dict[str, str] = {}
         if explicit:
             show_step("ignored", f"{', '.join(sorted(explicit))}: {place.target} has its own")
     else:
-        explicit = {**explicit, "WORKERS": str(workers)}
+        explicit = {**explicit, "WORKERS": str(args.workers)}
         variables = for_deployment(explicit, recorded_variables(folder))
     wanted = Wanted(
         _image_of(build, receipts / "containerize.json", "image", BUILD),
         _reference(place, build, receipts),
         build.version,
-        workers,
+        args.workers,
         golden_of(build.bento),
         variables,
         settings.api_key,
+        args.watch,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with LocalEnvironment(folder).alone():

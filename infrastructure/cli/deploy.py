@@ -25,7 +25,7 @@ from infrastructure.cli._releases import (
 from infrastructure.cli._targets import add_target, chosen_place, deploy_to, digest_of
 from infrastructure.compute.receipts import read_build
 from infrastructure.deployment.local import Build
-from infrastructure.deployment.targets import WITH_KEYS
+from infrastructure.deployment.targets import WITH_KEYS, WITH_WATCH
 from infrastructure.deployment.variables import KEYS, explicit_variables
 from infrastructure.provenance import SOURCES, uncommitted
 from infrastructure.registry.ledger import open_ledger
@@ -82,13 +82,13 @@ def run(args: argparse.Namespace) -> None:
         raise DeploymentError("CANARY_BY needs CANARY, the percentage of callers")
     if place := chosen_place(args, folder, build.model):
         for name in ("canary", "watch", "replace"):
-            if getattr(args, name):
+            if getattr(args, name) and not (name == "watch" and place.target in WITH_WATCH):
                 raise DeploymentError(f"TARGET={place.target} does not have {name.upper()}")
         if args.env == PRODUCTION:
             identity = digest_of(place, build, receipts)
             has_keys = bool(explicit.get(KEYS) or settings.api_key or place.target in WITH_KEYS)
             _check_production(build, identity, has_keys, args.allow, settings)
-        deploy_to(place, folder, build, receipts, args.workers, explicit)
+        deploy_to(place, folder, build, args, explicit)
         return
     if args.env == PRODUCTION:
         has_keys = environment.will_have_keys(explicit)

@@ -24,13 +24,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from domain.errors import DeploymentError
+from domain.monitoring.traffic import Traffic
+from infrastructure.deployment.demo import Service
 from infrastructure.deployment.golden import Golden, check_golden_predictions
 from infrastructure.deployment.processes import free_port
+from infrastructure.deployment.watching import read_traffic, watch_release
 from shared.console import show_step
 from shared.ports import listens
 
@@ -113,12 +116,15 @@ class Server:
         self._name = f"mlops-{target.environment}"
         self._found = target.engine
 
-    def deploy(self, shipment: Shipment) -> None:
+    def deploy(self, shipment: Shipment, watch: int = 0) -> None:
         """Roll out an image; without success, the current release keeps serving.
+
+        Args:
+            watch: seconds to watch the traffic after the switch, while the old release runs.
 
         Raises:
             DeploymentError: the server cannot be reached, another deployment runs, or the new
-                release does not become ready or predicts something else.
+                release does not become ready, predicts something else, or answers worse.
         """
         with self._locked("deploy", shipment.version):
             image = self._ship(shipment)
@@ -129,7 +135,7 @@ class Server:
                 self._wait_until_ready(release, port)
                 check_golden_predictions(port, shipment.golden, shipment.version, shipment.api_key)
 
-            self._roll_out(release, check)
+            self._roll_out(release, check, shipment.api_key, watch)
             self._prune()
 
     def rollback(self) -> None:
@@ -397,12 +403,16 @@ class Server:
         )
         return f"{reload} >/dev/null 2>&1 || {{ {start}; }}"
 
-    def _roll_out(self, release: str, check: Callable[[int], None]) -> None:
+    def _roll_out(
+        self, release: str, check: Callable[[int], None], api_key: str = "", watch: int = 0
+    ) -> None:
         """Start a release, check it, give it the traffic, check that, and stop the one before it.
 
         Args:
             check: what must hold on a local port that leads to it; with a domain, whose certificate
                 may take a while, the second check is left out.
+            api_key: to read its metrics.
+            watch: seconds to watch its traffic.
         """
         target, before = self._target, self._current()
         noted = self._read(f"slot-{release[-1]}")
@@ -415,6 +425,8 @@ class Server:
                 if not target.domain:
                     with self._tunnel(target.port) as port:
                         check(port)
+                if watch:
+                    self._watch(release, before, api_key, watch)
             except BaseException:
                 self._shell(f"printf %s '{noted}' >{self._folder}/slot-{release[-1]}")
                 if before:
@@ -426,6 +438,16 @@ class Server:
         show_step("switched", f"{release} serves {address} on {target.host}")
         time.sleep(_DRAIN_SECONDS)  # requests that Caddy is passing on right now
         self._remove(1 - int(release[-1]))
+
+    def _watch(self, release: str, before: str, api_key: str, seconds: int) -> None:
+        """Watch the traffic of a release against that of the one before it."""
+        earlier = Traffic()
+        if before:
+            with suppress(DeploymentError), self._tunnel(self._port_of(before)) as port:
+                earlier = read_traffic(Service(f"http://127.0.0.1:{port}"))
+        with self._tunnel(self._port_of(release)) as port:
+            service = Service(f"http://127.0.0.1:{port}", api_key)
+            watch_release(service, earlier, seconds, lambda: True)
 
     def _route(self, release: str) -> None:
         """Send the traffic to a release."""

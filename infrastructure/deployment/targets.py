@@ -28,6 +28,7 @@ LOCAL = "local"
 TARGETS = (LOCAL, "server", "compose", "kubernetes", "sagemaker")
 WITH_OWN_SETTINGS = ("kubernetes", "sagemaker")  # not those of the shell and .env
 PUSHED = ("kubernetes",)  # which pull the image from a registry
+WITH_WATCH = ("server",)
 WITH_KEYS = ("sagemaker",)  # which authenticate callers themselves
 RECORD, _VARIABLES = "target.json", "variables.json"
 _LONGEST_NAME = 49  # of an endpoint of SageMaker; Helm allows 53
@@ -74,6 +75,7 @@ class Wanted:
         reference: of the pushed image, with its digest; empty if it was not pushed.
         variables: of the service, where it does not have settings of its own.
         api_key: for the golden predictions, where it has.
+        watch: seconds to watch the traffic after the switch, if the target can.
     """
 
     image: str
@@ -83,6 +85,7 @@ class Wanted:
     golden: Golden
     variables: Variables
     api_key: str
+    watch: int = 0
 
 
 class Running(Protocol):
@@ -217,7 +220,7 @@ def _open_server(place: Place, folder: Path) -> Target:
             variables[KEYS] += f" {entry_of('deployment', key)}"
         engine = find_engine(place.engine or None)
         shipment = Shipment(wanted.image, engine, wanted.version, wanted.golden, variables, key)
-        running.deploy(shipment)
+        running.deploy(shipment, wanted.watch)
 
     return Target(place, running, deploy)
 

@@ -102,7 +102,7 @@ def _shipment(
 
 
 def test_releases_follow_each_other_without_a_lost_request(
-    place: Place, shipment: Shipment
+    place: Place, shipment: Shipment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = shipment.golden.rows
     secret = {"SERVING_LOG_FORMAT": "json"}
@@ -113,7 +113,8 @@ def test_releases_follow_each_other_without_a_lost_request(
     assert "SERVING_LOG_FORMAT=json" in variables.read_text(encoding="utf-8")
 
     with _traffic(place, rows) as statuses:
-        place.server.deploy(shipment)
+        place.server.deploy(shipment, watch=3)
+        assert "  watched   3 s: " in capsys.readouterr().out
         place.server.rollback()
         before = statuses.copy()
         time.sleep(1)
