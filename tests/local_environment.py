@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = False  # requests are answered before the process ends
+    daemon_threads = hangs  # other requests are answered before the process ends
     request_queue_size = 128
 
 
