@@ -38,7 +38,8 @@ if "logs" in args:
     print("the last line")
 if "ps" in args:
     print("one", "two", sep="\\n")
-if "up" in args:
+if "up" in args and (folder / "awaited").exists():
+    (folder / "awaited").unlink()
     (folder / "started").touch()
     for _ in range(1000):
         if (folder / "started").exists():
@@ -92,6 +93,7 @@ def deploy(folder: Path, wanted: Deployed, keys: str = "", setosa: float = 0.9) 
     compose = stack(folder, 0)
     started = folder.parent / "bin/started"
     started.unlink(missing_ok=True)
+    (folder.parent / "bin/awaited").touch()
     with golden_service(wanted.version, setosa, free=not keys, start=started) as port:
         compose = stack(folder, port)
         compose.deploy(wanted, GOLDEN, keys)
