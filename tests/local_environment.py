@@ -127,8 +127,8 @@ server.server_close()
 """
 
 
-# Runs a command, and kills itself at the first event of Python's own audit whose arguments contain a
-# text: https://docs.python.org/3/library/audit_events.html
+# Runs a command, and kills itself at the first event of Python's own audit whose arguments contain
+# a text: https://docs.python.org/3/library/audit_events.html
 KILLED_AT = """
 import os, signal, sys
 from infrastructure.cli.__main__ import main
