@@ -117,7 +117,12 @@ class Supervisor:
         """Look twice a second until nothing is deployed."""
         with locked(self._folder / "supervisor.lock", READY_SECONDS):
             me = psutil.Process()
-            write_receipt(self._folder / "supervisor.json", pid=me.pid, started=me.create_time())
+            write_receipt(
+                self._folder / "supervisor.json",
+                pid=me.pid,
+                started=me.create_time(),
+                folder=str(self._folder),
+            )
             while not self._is_over():
                 try:
                     self.look()
@@ -262,9 +267,11 @@ def supervise(folder: Path) -> None:
 
 
 def _find_supervisor(folder: Path) -> psutil.Process | None:
+    """The supervisor that the state file names, unless the file was copied from another clone."""
     try:
         state = json.loads((folder / "supervisor.json").read_bytes())
-        return find_process(state["pid"], state["started"])
+        is_own = Path(state["folder"]).resolve() == folder.resolve()
+        return find_process(state["pid"], state["started"]) if is_own else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -20,7 +20,7 @@ import pytest
 from application.inference.api_keys import entry_of, new_key
 from infrastructure.cli.__main__ import main
 from infrastructure.deployment.release import Release, find_front, find_process
-from infrastructure.deployment.supervisor import Supervisor, is_supervised, restarts_of
+from infrastructure.deployment.supervisor import Supervisor, is_supervised, restarts_of, supervise
 from tests.local_environment import Machine
 
 HOLDER = """
@@ -248,3 +248,14 @@ def test_a_supervisor_ends_with_the_folder_of_its_environment(machine: Machine) 
     machine.environment.stop()
     shutil.rmtree(folder)
     process.wait(10)
+
+
+def test_the_supervisor_of_the_clone_that_was_copied_goes_on(machine: Machine) -> None:
+    machine.deploy("1")
+    machine.environment.keep_running()
+    folder, copy = machine.folder / "staging", machine.folder / "copy"
+    wait_until(lambda: is_supervised(folder))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.lock", "lock"))
+    assert not is_supervised(copy)
+    supervise(copy)  # it ends at once, since nothing is deployed in the copy
+    assert is_supervised(folder)
