@@ -145,10 +145,16 @@ class Supervisor:
         """Whether nothing is deployed, and no command is about to deploy something."""
         if not self._folder.exists():
             return True
-        if not self._current.exists():
+        if not self._is_deployed():
             with suppress(TimeoutError), locked(self._folder / "lock", 0):
-                return not self._current.exists()
+                return not self._is_deployed()
         return False
+
+    def _is_deployed(self) -> bool:
+        try:
+            return read_release(self._current) is not None
+        except DamagedStateError:
+            return True
 
     def _ended(self) -> Iterator[tuple[str, Release | None]]:
         """The parts of the environment that do not run; the front has no release."""

@@ -218,6 +218,7 @@ def test_an_event_that_a_killed_command_did_not_record_is_recorded_by_the_next_o
     since = datetime.fromtimestamp((places / "blue" / name).stat().st_mtime, UTC)
     expected = {"env": "blue", "port": port, "bento_tag": "iris:1.0.0-a"}
     assert entry.details == {**expected, "since": since.isoformat(timespec="microseconds")}
+    LocalEnvironment(places / "blue").stop()  # and with it the supervisor
 
 
 def test_a_service_can_be_stopped_with_a_damaged_ledger(

@@ -257,5 +257,7 @@ def test_the_supervisor_of_the_clone_that_was_copied_goes_on(machine: Machine) -
     wait_until(lambda: is_supervised(folder))
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.lock", "lock"))
     assert not is_supervised(copy)
-    supervise(copy)  # it ends at once, since nothing is deployed in the copy
+    supervise(copy)
+    wait_until((copy / "supervisor.lock").exists)
+    wait_until(lambda: not is_supervised(copy))  # nothing is deployed in the copy
     assert is_supervised(folder)
