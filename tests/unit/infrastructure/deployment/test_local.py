@@ -844,7 +844,7 @@ def test_another_model_is_deployed_only_with_replace(machine: Machine) -> None:
     other = machine.build("9", model="wine")
     with pytest.raises(
         DeploymentError,
-        match="staging serves another model, iris:1: .*wine:9.*set another ENV=; to replace it, set REPLACE=1",
+        match="staging serves another model, iris:1: .*wine:9.*another ENV=; .*REPLACE=1",
     ):
         machine.environment.deploy(other, 1, {})
     assert machine.environment.current() == first
