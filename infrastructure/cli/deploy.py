@@ -25,8 +25,13 @@ from infrastructure.cli._releases import (
 from infrastructure.cli._targets import add_target, chosen_place, deploy_to, digest_of
 from infrastructure.compute.receipts import read_build
 from infrastructure.deployment.local import Build
-from infrastructure.deployment.targets import WITH_KEYS, WITH_WATCH
-from infrastructure.deployment.variables import KEYS, explicit_variables
+from infrastructure.deployment.targets import (
+    WITH_KEYS,
+    WITH_OWN_SETTINGS,
+    WITH_WATCH,
+    recorded_variables,
+)
+from infrastructure.deployment.variables import explicit_variables, requires_keys
 from infrastructure.provenance import SOURCES, uncommitted
 from infrastructure.registry.ledger import open_ledger
 from shared.console import show_step
@@ -86,12 +91,16 @@ def run(args: argparse.Namespace) -> None:
                 raise DeploymentError(f"TARGET={place.target} does not have {name.upper()}")
         if args.env == PRODUCTION:
             identity = digest_of(place, build, receipts)
-            has_keys = bool(explicit.get(KEYS) or settings.api_key or place.target in WITH_KEYS)
+            has_keys = place.target in WITH_KEYS or (
+                bool(settings.api_key)  # of a service whose keys are elsewhere
+                if place.target in WITH_OWN_SETTINGS
+                else requires_keys(explicit, recorded_variables(folder))
+            )
             _check_production(build, identity, has_keys, args.allow, settings)
         deploy_to(place, folder, build, args, explicit)
         return
     if args.env == PRODUCTION:
-        has_keys = environment.will_have_keys(explicit)
+        has_keys = environment.will_have_keys(build, explicit)
         _check_production(build, build.bento_tag, has_keys, args.allow, settings)
     new = None if args.canary else build
     with record_change("deploy", args, settings, environment, new):

@@ -57,9 +57,9 @@ from infrastructure.deployment.variables import (
     KEYS,
     LOG,
     Variables,
-    disables_keys,
     for_deployment,
     for_rollback,
+    requires_keys,
 )
 from infrastructure.deployment.watching import read_traffic, watch_release
 from shared.console import show_step
@@ -270,10 +270,8 @@ class LocalEnvironment:
                     f"{name} serves another model, {old.bento_tag}: to deploy {build.bento_tag} "
                     "next to it, set another ENV=; to replace it, set REPLACE=1"
                 )
-            canary = old.canary.release if old and old.canary else None
-            tried = canary is not None and _same_bento(canary.bento, build.bento)
-            before = canary.variables_on_record if canary and tried else self._last_variables()
-            return self._roll_out(build, workers, for_deployment(explicit, before), old, watch)
+            variables = for_deployment(explicit, self._variables_before(build))
+            return self._roll_out(build, workers, variables, old, watch)
 
     def deploy_canary(
         self,
@@ -517,10 +515,18 @@ class LocalEnvironment:
             show_step("WARNING", str(error))
             return None
 
-    def will_have_keys(self, explicit: Variables) -> bool:
-        """Whether a deployment would require API keys, by the shell or as before."""
-        before = self._last_variables() or {}
-        return not disables_keys(explicit) and bool(explicit.get(KEYS) or before.get(KEYS))
+    def will_have_keys(self, build: Build, explicit: Variables) -> bool:
+        """Whether a deployment of a build would require API keys, by the shell or as before."""
+        return requires_keys(explicit, self._variables_before(build))
+
+    def _variables_before(self, build: Build) -> dict[str, str] | None:
+        """What a deployment keeps: the variables of the canary if that is the build, else the last
+        ones; None if they are not on record."""
+        release = self.current_if_known()
+        canary = release.canary.release if release and release.canary else None
+        if canary and _same_bento(canary.bento, build.bento):
+            return canary.variables_on_record
+        return self._last_variables()
 
     def _last_variables(self) -> dict[str, str] | None:
         """The variables of the current release, else of the stopped one; None if not on record."""
@@ -627,8 +633,8 @@ class LocalEnvironment:
         release = wanted.release(folder)
         write_release(self._starting, release)  # on record before it runs
         release, _ = launch_release(release)
-        write_release(self._starting, release)
         try:
+            write_release(self._starting, release)
             wait_until_ready(release, self._patience)
             wanted.check(release)
             show_step("ready", "golden predictions reproduced")

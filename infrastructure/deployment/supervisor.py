@@ -205,8 +205,8 @@ class Supervisor:
         """
         starting, workers = self._folder / "starting.json", [*serving_below(Path(release.folder))]
         release, process = launch_release(replace(release, port=free_port(), canary=None))
-        write_release(starting, release)
         try:
+            write_release(starting, release)
             wait_until_ready(release, self._patience)
             current = read_release(self._current)
             if current and current.folder == release.folder:

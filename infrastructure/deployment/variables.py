@@ -121,6 +121,11 @@ def _checked(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
+def requires_keys(explicit: Variables, before: Variables | None) -> bool:
+    """Whether a service will require keys: those that the shell or .env sets, or those of before."""
+    return not disables_keys(explicit) and bool(explicit.get(KEYS) or (before or {}).get(KEYS))
+
+
 def disables_keys(variables: Variables) -> bool:
     """Whether the variables ask for a service without keys."""
     return variables.get(KEYS, "").strip().lower() == NO_KEYS

@@ -203,3 +203,23 @@ def test_a_damaged_record_is_an_error_that_says_what_to_do(
     assert main(["status"]) == 0
     assert "UNKNOWN" in capsys.readouterr().out
     (folder / "target.json").unlink()
+
+
+def test_production_elsewhere_needs_keys_of_its_own_and_keeps_them(
+    machine: Machine, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPENERS, "compose", cluster.open)
+    monkeypatch.setenv("API_KEY", "of another service")
+    FileLedger(machine.folder / "ledger.jsonl").append("promote", "iris", "1")
+    options = ("--target", "compose")
+    production = (*options, "--env", "production", "--allow", "uncommitted")
+    assert deploy(machine, "1", *options) == 0
+    assert deploy(machine, "1", *production) == 1
+    monkeypatch.setenv("SERVING_API_KEYS", "none")
+    assert deploy(machine, "1", *production) == 1
+    monkeypatch.setenv("SERVING_API_KEYS", entry_of("me", new_key()))
+    assert deploy(machine, "1", *production) == 0
+    monkeypatch.delenv("SERVING_API_KEYS")
+    assert deploy(machine, "1", *production) == 0
+    for name in ("production", "staging"):
+        assert main(["stop", "--env", name]) == 0

@@ -890,6 +890,15 @@ def test_production_refuses_what_was_not_accepted_in_staging_or_needs_no_keys(
     assert main(["stop", "--env", "production"]) == 0
 
 
+def test_a_canary_without_keys_is_known_to_have_none_when_it_takes_over(machine: Machine) -> None:
+    machine.deploy("1", {"SERVING_API_KEYS": entry_of("me", new_key())})
+    build, environment = machine.build("2"), machine.environment
+    assert environment.will_have_keys(build, {})
+    environment.deploy_canary(build, 1, {"SERVING_API_KEYS": "none"}, 10)
+    assert not environment.will_have_keys(build, {})
+    assert environment.will_have_keys(machine.build("3"), {})
+
+
 def test_a_release_that_the_disk_has_no_room_for_is_refused(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
