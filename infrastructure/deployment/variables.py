@@ -122,7 +122,7 @@ def _checked(variables: dict[str, str]) -> dict[str, str]:
 
 
 def requires_keys(explicit: Variables, before: Variables | None) -> bool:
-    """Whether a service will require keys: those that the shell or .env sets, or those of before."""
+    """Whether a service will require keys: those that the shell or .env sets, or the last ones."""
     return not disables_keys(explicit) and bool(explicit.get(KEYS) or (before or {}).get(KEYS))
 
 
