@@ -143,6 +143,21 @@ sys.addaudithook(watch)
 sys.exit(main(command))
 """
 
+STEPS = {  # of a deployment: an event, and a text in its arguments; PORT is the public port
+    "before its process starts": ("subprocess.Popen", "bentoml"),
+    "while it starts": ("http.client.connect", ""),
+    "before the switch": ("os.rename", "current.json"),
+    "after the switch": ("http.client.connect", "PORT"),
+    "before the old one ends": ("os.kill", ", 15)"),
+    "before old folders are removed": ("shutil.rmtree", "/releases/"),
+}
+
+
+def killed_at(step: str, port: int) -> list[str]:
+    """Arguments of Python for a command, which follows, that is killed at a step."""
+    event, text = STEPS[step]
+    return ["-c", KILLED_AT, event, text.replace("PORT", str(port))]
+
 
 @dataclass
 class Machine:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from scipy.stats import binomtest, fisher_exact
 
-FALSE_ALARMS = 0.001  # probability that a release that is no worse is found worse, by each measure
+FALSE_ALARMS = 0.001  # probability that a release as good as the previous one fails a measure
 SLOW_QUANTILE = 0.99
 
 
@@ -60,8 +60,8 @@ def degradation(now: Traffic, before: Traffic, looks: int) -> str | None:
     10, and not by chance.
 
     Args:
-        looks: how often this is asked of a release. All of them together find a release that is no
-            worse to be worse with a probability of at most 0.1 % by each measure.
+        looks: how often a release is compared. A release as good as the previous one fails any of
+            these comparisons with a probability of at most 0.1 % per measure.
     """
     for what, found, count, earlier, total, margin in _measures(now, before):
         if count and _p_value(found, count, earlier, total, margin) < FALSE_ALARMS / looks:

@@ -97,7 +97,7 @@ def deploy_to(
         explicit: the variables that the shell or .env sets; others stay as they are.
 
     Raises:
-        DeploymentError: there is no image of this build, or the deployment failed.
+        DeploymentError: the image of this build is missing, or the deployment failed.
     """
     settings, receipts = Settings.load(), args.bento.parent
     ledger = open_ledger(settings.ledger)
@@ -118,6 +118,7 @@ def deploy_to(
         settings.api_key,
         args.watch,
     )
+    digest = digest_of(place, build, receipts)
     folder.mkdir(parents=True, exist_ok=True)
     with LocalEnvironment(folder).alone():
         open_target(place, folder).deploy(wanted)
@@ -127,7 +128,7 @@ def deploy_to(
             env=folder.name,
             target=place.target,
             bento_tag=build.bento_tag,
-            digest=digest_of(place, build, receipts),
+            digest=digest,
         )
 
 
@@ -135,7 +136,7 @@ def digest_of(place: Place, build: Build, receipts: Path) -> str:
     """The digest of the image to deploy: that in the registry, or that in the container engine.
 
     Raises:
-        DeploymentError: there is no image of this build, or it was not pushed.
+        DeploymentError: the image of this build is missing, or it was not pushed.
     """
     if reference := _reference(place, build, receipts):
         return reference.rpartition("@")[2]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from pathlib import Path
-from typing import Any
 
-from domain.errors import BuildError
 from infrastructure.cli._arguments import add_receipt
-from infrastructure.compute.receipts import write_receipt
+from infrastructure.compute.receipts import read_receipt, write_receipt
 from infrastructure.packaging.container_engine import ContainerEngine, run_command
 from infrastructure.registry.ledger import open_ledger
 from shared.console import show_step
@@ -34,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Push the image."""
-    built = _read(args.image)
+    built = read_receipt(args.image, "containerize", _KEYS)
     ledger = open_ledger(Settings.load().ledger)
     target = f"{args.registry}/{built['image']}"
     engine = ContainerEngine(built["engine"], run_command)
@@ -54,15 +51,3 @@ def _registry(text: str) -> str:
             "https:// and in small letters"
         )
     return text
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        built: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if _KEYS <= built.keys():
-            return built
-    except FileNotFoundError as error:
-        raise BuildError(f"{path} does not exist: run make containerize") from error
-    except (OSError, ValueError, AttributeError):
-        pass
-    raise BuildError(f"{path} is not a receipt of containerize: run make containerize again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,28 @@ def read_build(path: Path) -> dict[str, Any]:
     Raises:
         BuildError: the file does not exist or is not such a receipt.
     """
+    return read_receipt(path, "bento-build", {"version", "bento_tag"})
+
+
+def read_receipt(path: Path, step: str, names: Set[str]) -> dict[str, Any]:
+    """The contents of a receipt.
+
+    Args:
+        step: the make target that writes it.
+        names: what it must have.
+
+    Raises:
+        BuildError: the file does not exist or is not such a receipt.
+    """
     try:
-        built: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {"version", "bento_tag"} <= built.keys():
-            return built
+        contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if names <= contents.keys():
+            return contents
     except FileNotFoundError as error:
-        raise BuildError(f"{path} does not exist: run make bento-build") from error
+        raise BuildError(f"{path} does not exist: run make {step}") from error
     except (OSError, ValueError, AttributeError):
         pass
-    raise BuildError(f"{path} is not a receipt of bento-build: run make bento-build again")
+    raise BuildError(f"{path} is not a receipt of {step}: run make {step} again")
 
 
 def write_receipt(path: Path, **contents: Any) -> None:

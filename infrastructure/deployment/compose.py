@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from application.inference.api_keys import entry_of, new_key
+from application.inference.api_keys import new_key
 from domain.errors import DeploymentError
+from infrastructure.deployment.commands import run_program
 from infrastructure.deployment.golden import Golden, check_golden_predictions
+from infrastructure.deployment.variables import with_deployment_key
 from infrastructure.monitoring.stack.configuration import Addresses, write_configuration
 from infrastructure.monitoring.stack.processes import check_ports, has_compose
 from shared.console import show_step
@@ -106,7 +107,7 @@ class Compose:
         """Start the previous image again.
 
         Raises:
-            DeploymentError: there is none, or it does not become ready.
+            DeploymentError: it is missing, or does not become ready.
         """
         history = self._history()
         if len(history) < 2:
@@ -192,7 +193,7 @@ class Compose:
         password = _kept(folder / "postgres_password", secrets.token_hex(24))
         _kept(folder / "s3_secret_key", secrets.token_hex(24))
         key = _kept(folder / "deployment_key", new_key())
-        keys = f"{api_keys} {entry_of('deployment', key)}" if api_keys else ""
+        keys = with_deployment_key(api_keys, key) if api_keys else ""
         place = f"mlops:{password}@postgres:5432"
         contents = {
             "serving_api_keys": keys,
@@ -229,7 +230,7 @@ class Compose:
         """The command of compose.
 
         Raises:
-            DeploymentError: there is none.
+            DeploymentError: compose is not installed.
         """
         if has_compose(self._engine):
             return [self._engine, "compose"]
@@ -249,26 +250,12 @@ class Compose:
         write_atomically(self._folder / ".env", lines)  # where compose reads its variables
         files = [option for name in FILE_NAMES for option in ("--file", name)]
         project = ("--project-name", f"mlops-{self._addresses.environment}")
-        try:
-            done = subprocess.run(
-                [*self._program(), *project, *files, *arguments],
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DeploymentError(f"compose {arguments[0]} took over {seconds:.0f} s") from error
-        if done.returncode:
-            message = (done.stderr or done.stdout).strip()[-1000:]
-            raise DeploymentError(f"compose {arguments[0]} failed: {message}")
-        return done.stdout
+        command = [*self._program(), *project, *files, *arguments]
+        return run_program(command, f"compose {arguments[0]}", seconds, self._folder)
 
 
 def _kept(path: Path, default: str) -> str:
-    """The content of a secret, which is written if there is none."""
+    """The content of a secret, which is written if it is missing."""
     if not path.exists():
         write_atomically(path, default)
     return path.read_text(encoding="utf-8")

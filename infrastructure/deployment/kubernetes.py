@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import DeploymentError
+from infrastructure.deployment.commands import run_program
 from infrastructure.deployment.golden import Golden, check_golden_predictions
 from shared.console import show_step
 
@@ -108,7 +109,7 @@ class Kubernetes:
             The image that is restored.
 
         Raises:
-            DeploymentError: there is no earlier revision, or its pods do not become ready.
+            DeploymentError: an earlier revision is missing, or its pods do not become ready.
         """
         self._check_helm()
         revisions = self._history()
@@ -161,7 +162,9 @@ class Kubernetes:
         return self._kubectl("logs", *selected, "--prefix", f"--tail={lines}")
 
     def _check_helm(self) -> None:
-        found = self._run("helm", "version", "--template", "{{.Version}}").strip()
+        found = run_program(
+            ["helm", "version", "--template", "{{.Version}}"], "helm version", COMMAND_SECONDS
+        ).strip()
         if not re.match(r"v([4-9]|\d\d)", found):
             raise DeploymentError(f"helm {found or '(unknown version)'}: install Helm 4 or later")
 
@@ -280,41 +283,17 @@ class Kubernetes:
         return self._patience + COMMAND_SECONDS
 
     def _helm(self, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
-        return self._run(*self._with_place("helm", *arguments), seconds=seconds)
+        command = self._with_place("helm", *arguments)
+        return run_program(command, f"helm {arguments[0]}", seconds)
 
     def _kubectl(self, *arguments: str) -> str:
-        return self._run(*self._with_place("kubectl", *arguments))
+        command = self._with_place("kubectl", *arguments)
+        return run_program(command, f"kubectl {arguments[0]}", COMMAND_SECONDS)
 
     def _with_place(self, program: str, *arguments: str) -> list[str]:
         option = "--kube-context" if program == "helm" else "--context"
         context = (option, self._context) if self._context else ()
         return [program, *arguments, "--namespace", self._namespace, *context]
-
-    @staticmethod
-    def _run(program: str, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
-        """Run a command and return its standard output.
-
-        Raises:
-            DeploymentError: it is missing, failed or took too long.
-        """
-        name = f"{program} {arguments[0]}"
-        try:
-            done = subprocess.run(
-                [program, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise DeploymentError(f"{program} is not on PATH: install it") from error
-        except subprocess.TimeoutExpired as error:
-            raise DeploymentError(f"{name} took more than {seconds:.0f} s") from error
-        if done.returncode:
-            message = (done.stderr or done.stdout).strip()
-            raise DeploymentError(f"{name} failed: {message[-1000:]}")
-        return done.stdout
 
 
 def _succeeded(revisions: list[dict[str, Any]]) -> list[int]:

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from application.inference.api_keys import entry_of
 from domain.errors import DeploymentError
 from infrastructure.compute.receipts import write_receipt
 from infrastructure.deployment.release import FRONT, Front, Release
-from infrastructure.deployment.variables import ENVIRONMENT, KEYS, LOG
+from infrastructure.deployment.variables import ENVIRONMENT, KEYS, LOG, with_deployment_key
 from shared.ports import listens
 from shared.settings import default_log_url
 
@@ -48,7 +47,7 @@ def launch_release(release: Release) -> tuple[Release, Process]:
         "SERVING_PROXY_PROTOCOL": "true",
     }
     if release.api_key:
-        environment[KEYS] = f"{variables[KEYS]} {entry_of('deployment', release.api_key)}"
+        environment[KEYS] = with_deployment_key(variables[KEYS], release.api_key)
     process = _launch(
         [
             *("-m", "bentoml", "serve", str(folder / "bento")),
@@ -126,7 +125,7 @@ def free_port() -> int:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log; empty if there is none."""
+    """The last line of a log; empty if the log does not exist."""
     try:
         return log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
     except FileNotFoundError:

@@ -13,6 +13,7 @@ import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from domain.errors import DeploymentError
+from infrastructure.deployment.variables import LOG
 from shared.files import write_atomically
 
 STOP_SECONDS = 20.0
@@ -183,8 +184,8 @@ def adopt_states(folder: Path) -> None:
 
 def _adopted(release: Release) -> Release:
     variables, canary = release.variables, release.canary
-    if variables and variables.get("PREDICTION_LOG_URL", "").startswith("sqlite:"):
-        variables = {k: value for k, value in variables.items() if k != "PREDICTION_LOG_URL"}
+    if variables and variables.get(LOG, "").startswith("sqlite:"):
+        variables = {k: value for k, value in variables.items() if k != LOG}
     if canary:
         canary = replace(canary, release=_adopted(canary.release))
     return replace(release, pid=0, variables=variables, canary=canary)

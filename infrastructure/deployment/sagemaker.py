@@ -143,7 +143,7 @@ class SageMaker:
             The name of that configuration.
 
         Raises:
-            DeploymentError: there is none, or the update failed.
+            DeploymentError: it is missing, or the update failed.
         """
         current = self._describe()
         if current is None:
@@ -305,7 +305,7 @@ class SageMaker:
         self._call(self._sagemaker.delete_model, ModelName=config)
 
     def _describe(self) -> dict[str, Any] | None:
-        """The endpoint; None if there is none."""
+        """The endpoint; None if it does not exist."""
         try:
             return self._call(self._sagemaker.describe_endpoint, EndpointName=self._name)
         except DeploymentError as error:

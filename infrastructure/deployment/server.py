@@ -32,12 +32,12 @@ from domain.errors import DeploymentError
 from domain.monitoring.traffic import Traffic
 from infrastructure.deployment.demo import Service
 from infrastructure.deployment.golden import Golden, check_golden_predictions
-from infrastructure.deployment.processes import free_port
+from infrastructure.deployment.processes import READY_SECONDS, free_port
 from infrastructure.deployment.watching import read_traffic, watch_release
+from infrastructure.packaging.container_engine import run_command
 from shared.console import show_step
 from shared.ports import listens
 
-READY_SECONDS = 60.0
 STOP_SECONDS = 45  # a release answers what it has accepted
 LOG_LINES = 20
 CADDY = "docker.io/library/caddy:2"
@@ -142,7 +142,7 @@ class Server:
         """Start the previous release again, and switch to it when it is ready.
 
         Raises:
-            DeploymentError: there is none, or it does not become ready.
+            DeploymentError: it is missing, or does not become ready.
         """
         with self._locked("rollback"):
             slot = 1 - self._slot() if self._current() else self._slot()
@@ -267,7 +267,9 @@ class Server:
         if not shipment.engine:
             self._engine("pull", image)
         else:
-            local = _output([shipment.engine, "image", "inspect", "--format={{.Id}}", image])
+            local = run_command(
+                [shipment.engine, "image", "inspect", "--format={{.Id}}", image]
+            ).strip()
             known = f"{self._engine_name} image inspect --format='{{{{.Id}}}}' {local} || true"
             if local.removeprefix("sha256:") not in self._shell(f"{known} 2>/dev/null"):
                 self._check_space(shipment.engine, image)
@@ -279,7 +281,7 @@ class Server:
 
     def _check_space(self, engine: str, image: str) -> None:
         """Check that the engine's disk on the server has room for an image, if it tells."""
-        size = int(_output([engine, "image", "inspect", "--format={{.Size}}", image]))
+        size = int(run_command([engine, "image", "inspect", "--format={{.Size}}", image]))
         place = "{{.Store.GraphRoot}}" if "podman" in self._engine_name else "{{.DockerRootDir}}"
         root = f"$({self._engine_name} info --format '{place}')"
         fields = self._shell(f'df -Pk "{root}" 2>/dev/null | tail -n 1').split()
@@ -490,10 +492,3 @@ def _is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _output(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DeploymentError(f"{' '.join(command[:2])} failed: {done.stderr.strip()}")
-    return done.stdout.strip()

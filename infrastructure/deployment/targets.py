@@ -11,14 +11,14 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from application.inference.api_keys import entry_of, new_key
+from application.inference.api_keys import new_key
 from domain.errors import DeploymentError
 from infrastructure.deployment.compose import Compose, Deployed
 from infrastructure.deployment.golden import Golden
 from infrastructure.deployment.kubernetes import Image, Kubernetes
 from infrastructure.deployment.sagemaker import Instances, SageMaker
 from infrastructure.deployment.server import Host, Server, Shipment
-from infrastructure.deployment.variables import KEYS, Variables
+from infrastructure.deployment.variables import KEYS, Variables, with_deployment_key
 from infrastructure.monitoring.stack.configuration import Addresses
 from infrastructure.packaging.container_engine import ContainerEngine, find_engine, run_command
 from shared.files import write_atomically
@@ -217,7 +217,7 @@ def _open_server(place: Place, folder: Path) -> Target:
         variables, key = dict(wanted.variables), ""
         if variables.get(KEYS):
             key = new_key()
-            variables[KEYS] += f" {entry_of('deployment', key)}"
+            variables[KEYS] = with_deployment_key(variables[KEYS], key)
         engine = find_engine(place.engine or None)
         shipment = Shipment(wanted.image, engine, wanted.version, wanted.golden, variables, key)
         running.deploy(shipment, wanted.watch)

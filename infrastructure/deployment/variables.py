@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from application.inference.api_keys import ApiKeys
+from application.inference.api_keys import ApiKeys, entry_of
 from domain.errors import DeploymentError
 from shared.console import show_step
 from shared.settings import ServingSettings, Settings
@@ -119,6 +119,11 @@ def _checked(variables: dict[str, str]) -> dict[str, str]:
         show_step("open", f"{KEYS}={NO_KEYS}: the service accepts requests without a key")
     ApiKeys.parse(variables.get(KEYS, ""))
     return variables
+
+
+def with_deployment_key(keys: str, key: str) -> str:
+    """The keys of a service, with one for the golden requests of a deployment."""
+    return f"{keys} {entry_of('deployment', key)}"
 
 
 def requires_keys(explicit: Variables, before: Variables | None) -> bool:

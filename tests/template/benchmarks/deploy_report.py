@@ -23,7 +23,7 @@ import psutil
 
 from shared.console import show_step
 from shared.paths import ROOT
-from tests.local_environment import KILLED_AT
+from tests.local_environment import STEPS, killed_at
 from tests.served import Home, free_port
 from tests.template.benchmarks.models_report import write_table
 
@@ -31,14 +31,6 @@ PAGE = ROOT / "docs/deploy.md"
 CLIENTS = 4
 ROW = [5.1, 3.5, 1.4, 0.2]
 SETTLE_SECONDS = 2.0
-STEPS = {  # events of Python's audit, and texts in their arguments
-    "before its process starts": ("subprocess.Popen", "bentoml"),
-    "while it starts": ("http.client.connect", ""),
-    "before the switch": ("os.rename", "current.json"),
-    "after the switch": ("http.client.connect", "PORT"),
-    "before the old one ends": ("os.kill", "15)"),
-    "before old folders are removed": ("shutil.rmtree", "/releases/"),
-}
 _HEAD = """\
 | target | what was run | took | requests | failed | longest |
 |---|---|---|---|---|---|
@@ -116,9 +108,7 @@ class Machine:
 
     def run_killed(self, arguments: list[str], step: str) -> None:
         """Run a command that is killed at a step."""
-        event, text = STEPS[step]
-        text = text.replace("PORT", str(self.port))
-        done = self.home.python("-c", KILLED_AT, event, text, *arguments)
+        done = self.home.python(*killed_at(step, self.port), *arguments)
         if done.returncode != -9:
             raise RuntimeError(f"not killed {step}: {done.stdout + done.stderr}")
 

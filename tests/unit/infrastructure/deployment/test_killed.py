@@ -5,29 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from infrastructure.cli.__main__ import main
-from infrastructure.deployment.release import Release, find_front, read_release, serving_below
-from tests.local_environment import KILLED_AT, Machine
+from infrastructure.deployment.release import find_front, read_release, serving_below
+from tests.local_environment import STEPS, Machine, killed_at
 
 
 def releases(machine: Machine) -> Path:
     """Where an environment keeps its releases."""
     return machine.folder / "staging/releases"
-
-
-STEPS: dict[str, Callable[[Machine, Release], tuple[str, str]]] = {
-    "before its process starts": lambda *_: ("subprocess.Popen", "bentoml"),
-    "while it starts": lambda *_: ("http.client.connect", ""),
-    "before the switch": lambda *_: ("os.rename", "current.json"),
-    "after the switch": lambda machine, _: ("http.client.connect", str(machine.port)),
-    "before the old one ends": lambda _, old: ("os.kill", f"({old.pid}, "),
-    "before old folders are removed": lambda *_: ("shutil.rmtree", "/releases/"),
-}
 
 
 @pytest.mark.parametrize(
@@ -46,8 +35,8 @@ def test_a_killed_command_fails_no_request_and_is_finished_by_the_next(
     if action == "deploy":
         command += ["--bento", str(build.bento.parent / "bento-build.json"), "--watch", "1"]
     with machine.traffic() as statuses:
-        event = STEPS[step](machine, old)
-        done = subprocess.run([sys.executable, "-c", KILLED_AT, *event, *command], check=False)
+        program = [sys.executable, *killed_at(step, machine.port), *command]
+        done = subprocess.run(program, check=False)
         assert done.returncode == -signal.SIGKILL
         assert main(["status"]) == 0
         current = read_release(machine.state)
